@@ -6,8 +6,8 @@ import "fmt"
 //
 // The zero value of a generated struct is not always what a field left out means: SetDefaults, and the New
 // functions that structs with such fields have, put the defaults of the schema into it. What may be null is null
-// (nil) by default, also where the schema's default is empty; in a version that has no null there, nil is written
-// as empty.
+// (nil) by default, also where the schema's default is empty (only tagged fields keep that difference); in a version
+// that has no null there, nil is written as empty.
 type Message interface {
 	// Decode sets every field, from the reader or, where the version does not have it, to its default. Whether it
 	// went well is r.Err. It makes at most K bytes of memory for each byte it reads (cost.go).

@@ -1975,7 +1975,12 @@ type ConsumerGroupCurrentMemberAssignmentValueAssignedPartitions struct {
 	AssignmentEpochs []int32
 }
 
+func NewConsumerGroupCurrentMemberAssignmentValueAssignedPartitions() ConsumerGroupCurrentMemberAssignmentValueAssignedPartitions {
+	return ConsumerGroupCurrentMemberAssignmentValueAssignedPartitions{AssignmentEpochs: []int32{}}
+}
+
 func (m *ConsumerGroupCurrentMemberAssignmentValueAssignedPartitions) decode(r *Reader, version int16) {
+	*m = ConsumerGroupCurrentMemberAssignmentValueAssignedPartitions{AssignmentEpochs: []int32{}}
 	m.TopicID = r.UUID()
 	m.Partitions = r.int32s(true, never)
 	for n := r.tags(); n > 0 && r.err == nil; n-- {
@@ -1994,7 +1999,7 @@ func (m *ConsumerGroupCurrentMemberAssignmentValueAssignedPartitions) appendTo(d
 	dst = appendUUID(dst, m.TopicID)
 	dst = appendInt32s(dst, m.Partitions, true, false)
 	tags := 0
-	hasAssignmentEpochs := m.AssignmentEpochs != nil
+	hasAssignmentEpochs := (m.AssignmentEpochs == nil || len(m.AssignmentEpochs) > 0)
 	if hasAssignmentEpochs {
 		tags++
 	}
@@ -2015,7 +2020,12 @@ type ConsumerGroupCurrentMemberAssignmentValuePartitionsPendingRevocation struct
 	AssignmentEpochs []int32
 }
 
+func NewConsumerGroupCurrentMemberAssignmentValuePartitionsPendingRevocation() ConsumerGroupCurrentMemberAssignmentValuePartitionsPendingRevocation {
+	return ConsumerGroupCurrentMemberAssignmentValuePartitionsPendingRevocation{AssignmentEpochs: []int32{}}
+}
+
 func (m *ConsumerGroupCurrentMemberAssignmentValuePartitionsPendingRevocation) decode(r *Reader, version int16) {
+	*m = ConsumerGroupCurrentMemberAssignmentValuePartitionsPendingRevocation{AssignmentEpochs: []int32{}}
 	m.TopicID = r.UUID()
 	m.Partitions = r.int32s(true, never)
 	for n := r.tags(); n > 0 && r.err == nil; n-- {
@@ -2034,7 +2044,7 @@ func (m *ConsumerGroupCurrentMemberAssignmentValuePartitionsPendingRevocation) a
 	dst = appendUUID(dst, m.TopicID)
 	dst = appendInt32s(dst, m.Partitions, true, false)
 	tags := 0
-	hasAssignmentEpochs := m.AssignmentEpochs != nil
+	hasAssignmentEpochs := (m.AssignmentEpochs == nil || len(m.AssignmentEpochs) > 0)
 	if hasAssignmentEpochs {
 		tags++
 	}
@@ -2098,7 +2108,7 @@ func NewConsumerGroupMemberMetadataValue() *ConsumerGroupMemberMetadataValue {
 }
 
 func (m *ConsumerGroupMemberMetadataValue) SetDefaults() {
-	*m = ConsumerGroupMemberMetadataValue{RebalanceTimeoutMs: -1}
+	*m = ConsumerGroupMemberMetadataValue{RebalanceTimeoutMs: -1, ClassicMemberMetadata: &ConsumerGroupMemberMetadataValueClassicMemberMetadata{}}
 }
 
 func (*ConsumerGroupMemberMetadataValue) Info() MessageInfo {
@@ -2137,7 +2147,7 @@ func (m *ConsumerGroupMemberMetadataValue) AppendTo(dst []byte, version int16) [
 	dst = appendInt32(dst, m.RebalanceTimeoutMs)
 	dst = appendStringPtr(dst, m.ServerAssignor, true, true)
 	tags := 0
-	hasClassicMemberMetadata := m.ClassicMemberMetadata != nil
+	hasClassicMemberMetadata := (m.ClassicMemberMetadata == nil || m.ClassicMemberMetadata.SessionTimeoutMs != 0 || len(m.ClassicMemberMetadata.SupportedProtocols) > 0)
 	if hasClassicMemberMetadata {
 		tags++
 	}
@@ -3504,7 +3514,12 @@ type StreamsGroupCurrentMemberAssignmentValueActiveTasks struct {
 	AssignmentEpochs []int32
 }
 
+func NewStreamsGroupCurrentMemberAssignmentValueActiveTasks() StreamsGroupCurrentMemberAssignmentValueActiveTasks {
+	return StreamsGroupCurrentMemberAssignmentValueActiveTasks{AssignmentEpochs: []int32{}}
+}
+
 func (m *StreamsGroupCurrentMemberAssignmentValueActiveTasks) decode(r *Reader, version int16) {
+	*m = StreamsGroupCurrentMemberAssignmentValueActiveTasks{AssignmentEpochs: []int32{}}
 	m.SubtopologyID = r.String(true)
 	m.Partitions = r.int32s(true, never)
 	for n := r.tags(); n > 0 && r.err == nil; n-- {
@@ -3523,7 +3538,7 @@ func (m *StreamsGroupCurrentMemberAssignmentValueActiveTasks) appendTo(dst []byt
 	dst = appendString(dst, m.SubtopologyID, true)
 	dst = appendInt32s(dst, m.Partitions, true, false)
 	tags := 0
-	hasAssignmentEpochs := m.AssignmentEpochs != nil
+	hasAssignmentEpochs := (m.AssignmentEpochs == nil || len(m.AssignmentEpochs) > 0)
 	if hasAssignmentEpochs {
 		tags++
 	}
@@ -3544,7 +3559,12 @@ type StreamsGroupCurrentMemberAssignmentValueStandbyTasks struct {
 	AssignmentEpochs []int32
 }
 
+func NewStreamsGroupCurrentMemberAssignmentValueStandbyTasks() StreamsGroupCurrentMemberAssignmentValueStandbyTasks {
+	return StreamsGroupCurrentMemberAssignmentValueStandbyTasks{AssignmentEpochs: []int32{}}
+}
+
 func (m *StreamsGroupCurrentMemberAssignmentValueStandbyTasks) decode(r *Reader, version int16) {
+	*m = StreamsGroupCurrentMemberAssignmentValueStandbyTasks{AssignmentEpochs: []int32{}}
 	m.SubtopologyID = r.String(true)
 	m.Partitions = r.int32s(true, never)
 	for n := r.tags(); n > 0 && r.err == nil; n-- {
@@ -3563,7 +3583,7 @@ func (m *StreamsGroupCurrentMemberAssignmentValueStandbyTasks) appendTo(dst []by
 	dst = appendString(dst, m.SubtopologyID, true)
 	dst = appendInt32s(dst, m.Partitions, true, false)
 	tags := 0
-	hasAssignmentEpochs := m.AssignmentEpochs != nil
+	hasAssignmentEpochs := (m.AssignmentEpochs == nil || len(m.AssignmentEpochs) > 0)
 	if hasAssignmentEpochs {
 		tags++
 	}
@@ -3584,7 +3604,12 @@ type StreamsGroupCurrentMemberAssignmentValueWarmupTasks struct {
 	AssignmentEpochs []int32
 }
 
+func NewStreamsGroupCurrentMemberAssignmentValueWarmupTasks() StreamsGroupCurrentMemberAssignmentValueWarmupTasks {
+	return StreamsGroupCurrentMemberAssignmentValueWarmupTasks{AssignmentEpochs: []int32{}}
+}
+
 func (m *StreamsGroupCurrentMemberAssignmentValueWarmupTasks) decode(r *Reader, version int16) {
+	*m = StreamsGroupCurrentMemberAssignmentValueWarmupTasks{AssignmentEpochs: []int32{}}
 	m.SubtopologyID = r.String(true)
 	m.Partitions = r.int32s(true, never)
 	for n := r.tags(); n > 0 && r.err == nil; n-- {
@@ -3603,7 +3628,7 @@ func (m *StreamsGroupCurrentMemberAssignmentValueWarmupTasks) appendTo(dst []byt
 	dst = appendString(dst, m.SubtopologyID, true)
 	dst = appendInt32s(dst, m.Partitions, true, false)
 	tags := 0
-	hasAssignmentEpochs := m.AssignmentEpochs != nil
+	hasAssignmentEpochs := (m.AssignmentEpochs == nil || len(m.AssignmentEpochs) > 0)
 	if hasAssignmentEpochs {
 		tags++
 	}
@@ -3624,7 +3649,12 @@ type StreamsGroupCurrentMemberAssignmentValueActiveTasksPendingRevocation struct
 	AssignmentEpochs []int32
 }
 
+func NewStreamsGroupCurrentMemberAssignmentValueActiveTasksPendingRevocation() StreamsGroupCurrentMemberAssignmentValueActiveTasksPendingRevocation {
+	return StreamsGroupCurrentMemberAssignmentValueActiveTasksPendingRevocation{AssignmentEpochs: []int32{}}
+}
+
 func (m *StreamsGroupCurrentMemberAssignmentValueActiveTasksPendingRevocation) decode(r *Reader, version int16) {
+	*m = StreamsGroupCurrentMemberAssignmentValueActiveTasksPendingRevocation{AssignmentEpochs: []int32{}}
 	m.SubtopologyID = r.String(true)
 	m.Partitions = r.int32s(true, never)
 	for n := r.tags(); n > 0 && r.err == nil; n-- {
@@ -3643,7 +3673,7 @@ func (m *StreamsGroupCurrentMemberAssignmentValueActiveTasksPendingRevocation) a
 	dst = appendString(dst, m.SubtopologyID, true)
 	dst = appendInt32s(dst, m.Partitions, true, false)
 	tags := 0
-	hasAssignmentEpochs := m.AssignmentEpochs != nil
+	hasAssignmentEpochs := (m.AssignmentEpochs == nil || len(m.AssignmentEpochs) > 0)
 	if hasAssignmentEpochs {
 		tags++
 	}
@@ -3664,7 +3694,12 @@ type StreamsGroupCurrentMemberAssignmentValueStandbyTasksPendingRevocation struc
 	AssignmentEpochs []int32
 }
 
+func NewStreamsGroupCurrentMemberAssignmentValueStandbyTasksPendingRevocation() StreamsGroupCurrentMemberAssignmentValueStandbyTasksPendingRevocation {
+	return StreamsGroupCurrentMemberAssignmentValueStandbyTasksPendingRevocation{AssignmentEpochs: []int32{}}
+}
+
 func (m *StreamsGroupCurrentMemberAssignmentValueStandbyTasksPendingRevocation) decode(r *Reader, version int16) {
+	*m = StreamsGroupCurrentMemberAssignmentValueStandbyTasksPendingRevocation{AssignmentEpochs: []int32{}}
 	m.SubtopologyID = r.String(true)
 	m.Partitions = r.int32s(true, never)
 	for n := r.tags(); n > 0 && r.err == nil; n-- {
@@ -3683,7 +3718,7 @@ func (m *StreamsGroupCurrentMemberAssignmentValueStandbyTasksPendingRevocation) 
 	dst = appendString(dst, m.SubtopologyID, true)
 	dst = appendInt32s(dst, m.Partitions, true, false)
 	tags := 0
-	hasAssignmentEpochs := m.AssignmentEpochs != nil
+	hasAssignmentEpochs := (m.AssignmentEpochs == nil || len(m.AssignmentEpochs) > 0)
 	if hasAssignmentEpochs {
 		tags++
 	}
@@ -3704,7 +3739,12 @@ type StreamsGroupCurrentMemberAssignmentValueWarmupTasksPendingRevocation struct
 	AssignmentEpochs []int32
 }
 
+func NewStreamsGroupCurrentMemberAssignmentValueWarmupTasksPendingRevocation() StreamsGroupCurrentMemberAssignmentValueWarmupTasksPendingRevocation {
+	return StreamsGroupCurrentMemberAssignmentValueWarmupTasksPendingRevocation{AssignmentEpochs: []int32{}}
+}
+
 func (m *StreamsGroupCurrentMemberAssignmentValueWarmupTasksPendingRevocation) decode(r *Reader, version int16) {
+	*m = StreamsGroupCurrentMemberAssignmentValueWarmupTasksPendingRevocation{AssignmentEpochs: []int32{}}
 	m.SubtopologyID = r.String(true)
 	m.Partitions = r.int32s(true, never)
 	for n := r.tags(); n > 0 && r.err == nil; n-- {
@@ -3723,7 +3763,7 @@ func (m *StreamsGroupCurrentMemberAssignmentValueWarmupTasksPendingRevocation) a
 	dst = appendString(dst, m.SubtopologyID, true)
 	dst = appendInt32s(dst, m.Partitions, true, false)
 	tags := 0
-	hasAssignmentEpochs := m.AssignmentEpochs != nil
+	hasAssignmentEpochs := (m.AssignmentEpochs == nil || len(m.AssignmentEpochs) > 0)
 	if hasAssignmentEpochs {
 		tags++
 	}
@@ -3904,7 +3944,7 @@ func NewStreamsGroupMetadataValue() *StreamsGroupMetadataValue {
 }
 
 func (m *StreamsGroupMetadataValue) SetDefaults() {
-	*m = StreamsGroupMetadataValue{ValidatedTopologyEpoch: -1, StoredDescriptionTopologyEpoch: -1, FailedDescriptionTopologyEpoch: -1}
+	*m = StreamsGroupMetadataValue{ValidatedTopologyEpoch: -1, LastAssignmentConfigs: []StreamsGroupMetadataValueLastAssignmentConfigs{}, StoredDescriptionTopologyEpoch: -1, FailedDescriptionTopologyEpoch: -1}
 }
 
 func (*StreamsGroupMetadataValue) Info() MessageInfo {
@@ -3941,7 +3981,7 @@ func (m *StreamsGroupMetadataValue) AppendTo(dst []byte, version int16) []byte {
 	if hasValidatedTopologyEpoch {
 		tags++
 	}
-	hasLastAssignmentConfigs := m.LastAssignmentConfigs != nil
+	hasLastAssignmentConfigs := (m.LastAssignmentConfigs == nil || len(m.LastAssignmentConfigs) > 0)
 	if hasLastAssignmentConfigs {
 		tags++
 	}

@@ -326,6 +326,9 @@ func (p *parser) check(f *Field) error {
 	if f.Tag >= 0 && p.message.FlexibleFrom > f.Versions.Min {
 		return fmt.Errorf("%s is tagged in version %d, which is not flexible", f.Name, f.Versions.Min)
 	}
+	if f.Tag >= 0 && f.IsNullable() && f.Default != "null" && !f.Array && f.Type != Struct {
+		return fmt.Errorf("%s is tagged, nullable and not null by default: only arrays and structs can be", f.Name)
+	}
 	if f.Default == "null" && !f.IsNullable() && f.Type != Records {
 		return fmt.Errorf("%s cannot be null, so that cannot be its default", f.Name)
 	}

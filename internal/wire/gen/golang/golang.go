@@ -177,8 +177,18 @@ func defaultOf(f *definitions.Field) string {
 		return literal(f.GoStruct, f.Fields)
 	case f.Default == "null":
 		return ""
+	case isEmptyByDefault(f) && f.Array:
+		return goType(f) + "{}"
+	case isEmptyByDefault(f):
+		return "&" + literal(f.GoStruct, f.Fields)
 	}
 	return f.Default
+}
+
+// isEmptyByDefault reports whether a tagged field may be null but is empty by default: then null must be told from
+// empty even where nobody set the field, since null is written and empty is not.
+func isEmptyByDefault(f *definitions.Field) bool {
+	return f.Tag >= 0 && f.IsNullable() && f.Default != "null"
 }
 
 func literal(name string, fields []*definitions.Field) string {
@@ -373,6 +383,14 @@ func notDefault(f *definitions.Field) string {
 	switch {
 	case isPlainStruct(f):
 		return fmt.Sprintf("%s != (%s)", v, literal(f.GoStruct, f.Fields))
+	case isEmptyByDefault(f) && f.Array:
+		return fmt.Sprintf("(%s == nil || len(%s) > 0)", v, v)
+	case isEmptyByDefault(f):
+		var differ []string
+		for _, inner := range f.Fields {
+			differ = append(differ, strings.Replace(notDefault(inner), "m.", v+".", 1))
+		}
+		return fmt.Sprintf("(%s == nil || %s)", v, strings.Join(differ, " || "))
 	case f.IsNullable():
 		return v + " != nil"
 	case f.Array || f.Type == definitions.Bytes || f.Type == definitions.Records:
