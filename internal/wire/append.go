@@ -127,11 +127,15 @@ func appendArray[T any, P structure[T]](dst []byte, v []T, version int16, flex, 
 	return dst
 }
 
-func appendPtr[T any, P structure[T]](dst []byte, v *T, version int16) []byte {
-	if v == nil {
-		return append(dst, 0xff)
+// appendPtr is the inverse of decodePtr.
+func appendPtr[T any, P structure[T]](dst []byte, v *T, version int16, tagged bool) []byte {
+	switch {
+	case v != nil:
+		return P(v).appendTo(append(dst, 1), version)
+	case tagged:
+		return append(dst, 0)
 	}
-	return P(v).appendTo(append(dst, 1), version)
+	return append(dst, 0xff)
 }
 
 // openTag appends a tag and leaves one byte for the size of its field. closeTag, given the position behind that

@@ -232,6 +232,14 @@ type FetchEncoder struct {
 	size    int // the bytes of the ranges
 }
 
+// keep empties a buffer, and gives up a large one.
+func keep(b []byte) []byte {
+	if cap(b) > 1<<20 {
+		return nil
+	}
+	return b[:0]
+}
+
 // placedRange is a range and where in the buffer it belongs.
 type placedRange struct {
 	at    int
@@ -270,7 +278,7 @@ var (
 // Begin starts a response of so many topics. It takes up the memory of the response before.
 func (e *FetchEncoder) Begin(version int16, correlationID, throttleTimeMs int32, err kafka.ErrorCode, sessionID int32, topics int) {
 	*e = FetchEncoder{
-		dst: e.dst[:0], ranges: reuse(e.ranges), parts: reuse(e.parts),
+		dst: keep(e.dst), ranges: reuse(e.ranges), parts: reuse(e.parts),
 		version: version, flex: version >= 12, due: countdown{topics: topics},
 	}
 	dst := appendInt32(BeginFrame(e.dst), correlationID)
@@ -385,5 +393,5 @@ func (e *FetchEncoder) Abandon() {
 	for _, r := range e.ranges {
 		r.bytes.Release()
 	}
-	*e = FetchEncoder{dst: e.dst[:0], ranges: reuse(e.ranges), parts: reuse(e.parts)}
+	*e = FetchEncoder{dst: keep(e.dst), ranges: reuse(e.ranges), parts: reuse(e.parts)}
 }

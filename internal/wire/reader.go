@@ -375,9 +375,16 @@ func decodeArray[T any, P structure[T]](r *Reader, version int16, flex bool, nul
 	return s
 }
 
-// decodePtr reads a struct that may be null: one byte, negative for a null, and then the struct.
-func decodePtr[T any, P structure[T]](r *Reader, version int16) *T {
-	if r.Int8() < 0 || r.err != nil {
+// decodePtr reads a struct that may be null: one byte that is negative for a null or, in a tagged field, zero for a
+// null; and then the struct (KIP-893).
+func decodePtr[T any, P structure[T]](r *Reader, version int16, tagged bool) *T {
+	null := false
+	if tagged {
+		null = r.Uvarint() == 0
+	} else {
+		null = r.Int8() < 0
+	}
+	if null || r.err != nil {
 		return nil
 	}
 	v := new(T)

@@ -2129,7 +2129,7 @@ func (m *ConsumerGroupMemberMetadataValue) Decode(r *Reader, version int16) {
 		tag, behind := r.openTag()
 		switch {
 		case tag == 0:
-			m.ClassicMemberMetadata = decodePtr[ConsumerGroupMemberMetadataValueClassicMemberMetadata](r, version)
+			m.ClassicMemberMetadata = decodePtr[ConsumerGroupMemberMetadataValueClassicMemberMetadata](r, version, true)
 		default:
 			r.skipTag()
 		}
@@ -2155,7 +2155,7 @@ func (m *ConsumerGroupMemberMetadataValue) AppendTo(dst []byte, version int16) [
 	if hasClassicMemberMetadata {
 		dst = openTag(dst, 0)
 		at := len(dst)
-		dst = appendPtr(dst, m.ClassicMemberMetadata, version)
+		dst = appendPtr(dst, m.ClassicMemberMetadata, version, true)
 		dst = closeTag(dst, at)
 	}
 	return dst
@@ -3843,7 +3843,7 @@ func (m *StreamsGroupMemberMetadataValue) Decode(r *Reader, version int16) {
 	m.RebalanceTimeoutMs = r.Int32()
 	m.TopologyEpoch = r.Int32()
 	m.ProcessID = r.String(true)
-	m.UserEndpoint = decodePtr[StreamsGroupMemberMetadataValueUserEndpoint](r, version)
+	m.UserEndpoint = decodePtr[StreamsGroupMemberMetadataValueUserEndpoint](r, version, false)
 	m.ClientTags = decodeArray[StreamsGroupMemberMetadataValueClientTags](r, version, true, never, 3)
 	r.SkipTags()
 }
@@ -3856,7 +3856,7 @@ func (m *StreamsGroupMemberMetadataValue) AppendTo(dst []byte, version int16) []
 	dst = appendInt32(dst, m.RebalanceTimeoutMs)
 	dst = appendInt32(dst, m.TopologyEpoch)
 	dst = appendString(dst, m.ProcessID, true)
-	dst = appendPtr(dst, m.UserEndpoint, version)
+	dst = appendPtr(dst, m.UserEndpoint, version, false)
 	dst = appendArray(dst, m.ClientTags, version, true, false)
 	dst = append(dst, 0)
 	return dst

@@ -6432,7 +6432,7 @@ func (m *ConsumerGroupHeartbeatResponse) Decode(r *Reader, version int16) {
 	m.MemberID = r.stringPtr(true, true)
 	m.MemberEpoch = r.Int32()
 	m.HeartbeatIntervalMs = r.Int32()
-	m.Assignment = decodePtr[ConsumerGroupHeartbeatResponseAssignment](r, version)
+	m.Assignment = decodePtr[ConsumerGroupHeartbeatResponseAssignment](r, version, false)
 	r.SkipTags()
 }
 
@@ -6443,7 +6443,7 @@ func (m *ConsumerGroupHeartbeatResponse) AppendTo(dst []byte, version int16) []b
 	dst = appendStringPtr(dst, m.MemberID, true, true)
 	dst = appendInt32(dst, m.MemberEpoch)
 	dst = appendInt32(dst, m.HeartbeatIntervalMs)
-	dst = appendPtr(dst, m.Assignment, version)
+	dst = appendPtr(dst, m.Assignment, version, false)
 	dst = append(dst, 0)
 	return dst
 }
@@ -6989,14 +6989,14 @@ func (m *DescribeTopicPartitionsResponse) Decode(r *Reader, version int16) {
 	m.SetDefaults()
 	m.ThrottleTimeMs = r.Int32()
 	m.Topics = decodeArray[DescribeTopicPartitionsResponseTopics](r, version, true, never, 26)
-	m.NextCursor = decodePtr[DescribeTopicPartitionsResponseNextCursor](r, version)
+	m.NextCursor = decodePtr[DescribeTopicPartitionsResponseNextCursor](r, version, false)
 	r.SkipTags()
 }
 
 func (m *DescribeTopicPartitionsResponse) AppendTo(dst []byte, version int16) []byte {
 	dst = appendInt32(dst, m.ThrottleTimeMs)
 	dst = appendArray(dst, m.Topics, version, true, false)
-	dst = appendPtr(dst, m.NextCursor, version)
+	dst = appendPtr(dst, m.NextCursor, version, false)
 	dst = append(dst, 0)
 	return dst
 }
@@ -7132,7 +7132,7 @@ func (m *ShareGroupHeartbeatResponse) Decode(r *Reader, version int16) {
 	m.MemberID = r.stringPtr(true, true)
 	m.MemberEpoch = r.Int32()
 	m.HeartbeatIntervalMs = r.Int32()
-	m.Assignment = decodePtr[ShareGroupHeartbeatResponseAssignment](r, version)
+	m.Assignment = decodePtr[ShareGroupHeartbeatResponseAssignment](r, version, false)
 	r.SkipTags()
 }
 
@@ -7143,7 +7143,7 @@ func (m *ShareGroupHeartbeatResponse) AppendTo(dst []byte, version int16) []byte
 	dst = appendStringPtr(dst, m.MemberID, true, true)
 	dst = appendInt32(dst, m.MemberEpoch)
 	dst = appendInt32(dst, m.HeartbeatIntervalMs)
-	dst = appendPtr(dst, m.Assignment, version)
+	dst = appendPtr(dst, m.Assignment, version, false)
 	dst = append(dst, 0)
 	return dst
 }
@@ -8497,11 +8497,11 @@ func (m *StreamsGroupDescribeResponseGroups) decode(r *Reader, version int16) {
 	m.GroupState = r.String(true)
 	m.GroupEpoch = r.Int32()
 	m.AssignmentEpoch = r.Int32()
-	m.Topology = decodePtr[StreamsGroupDescribeResponseTopology](r, version)
+	m.Topology = decodePtr[StreamsGroupDescribeResponseTopology](r, version, false)
 	m.Members = decodeArray[StreamsGroupDescribeResponseMembers](r, version, true, never, 28)
 	m.AuthorizedOperations = r.Int32()
 	if version == 1 {
-		m.TopologyDescription = decodePtr[StreamsGroupDescribeResponseTopologyDescription](r, version)
+		m.TopologyDescription = decodePtr[StreamsGroupDescribeResponseTopologyDescription](r, version, false)
 	}
 	if version == 1 {
 		m.TopologyDescriptionStatus = r.Int8()
@@ -8519,11 +8519,11 @@ func (m *StreamsGroupDescribeResponseGroups) appendTo(dst []byte, version int16)
 	dst = appendString(dst, m.GroupState, true)
 	dst = appendInt32(dst, m.GroupEpoch)
 	dst = appendInt32(dst, m.AssignmentEpoch)
-	dst = appendPtr(dst, m.Topology, version)
+	dst = appendPtr(dst, m.Topology, version, false)
 	dst = appendArray(dst, m.Members, version, true, false)
 	dst = appendInt32(dst, m.AuthorizedOperations)
 	if version == 1 {
-		dst = appendPtr(dst, m.TopologyDescription, version)
+		dst = appendPtr(dst, m.TopologyDescription, version, false)
 	}
 	if version == 1 {
 		dst = appendInt8(dst, m.TopologyDescriptionStatus)
@@ -8698,7 +8698,7 @@ func (m *StreamsGroupDescribeResponseMembers) decode(r *Reader, version int16) {
 	m.ClientHost = r.String(true)
 	m.TopologyEpoch = r.Int32()
 	m.ProcessID = r.String(true)
-	m.UserEndpoint = decodePtr[StreamsGroupDescribeResponseUserEndpoint](r, version)
+	m.UserEndpoint = decodePtr[StreamsGroupDescribeResponseUserEndpoint](r, version, false)
 	m.ClientTags = decodeArray[StreamsGroupDescribeResponseClientTags](r, version, true, never, 3)
 	m.TaskOffsets = decodeArray[StreamsGroupDescribeResponseTaskOffsets](r, version, true, never, 14)
 	m.TaskEndOffsets = decodeArray[StreamsGroupDescribeResponseTaskEndOffsets](r, version, true, never, 14)
@@ -8717,7 +8717,7 @@ func (m *StreamsGroupDescribeResponseMembers) appendTo(dst []byte, version int16
 	dst = appendString(dst, m.ClientHost, true)
 	dst = appendInt32(dst, m.TopologyEpoch)
 	dst = appendString(dst, m.ProcessID, true)
-	dst = appendPtr(dst, m.UserEndpoint, version)
+	dst = appendPtr(dst, m.UserEndpoint, version, false)
 	dst = appendArray(dst, m.ClientTags, version, true, false)
 	dst = appendArray(dst, m.TaskOffsets, version, true, false)
 	dst = appendArray(dst, m.TaskEndOffsets, version, true, false)

@@ -289,7 +289,7 @@ func decode(f *definitions.Field, sc scope) string {
 	case f.Array:
 		return fmt.Sprintf("%s = r.%ss(%s, %s)", to, f.Type, flex, null)
 	case f.Type == definitions.Struct && f.IsNullable():
-		return fmt.Sprintf("%s = decodePtr[%s](r, version)", to, f.GoStruct)
+		return fmt.Sprintf("%s = decodePtr[%s](r, version, %t)", to, f.GoStruct, f.Tag >= 0)
 	case f.Type == definitions.Struct:
 		return fmt.Sprintf("%s.decode(r, version)", to)
 	case f.Type == definitions.String && f.IsNullable():
@@ -422,7 +422,7 @@ func encode(f *definitions.Field, sc scope) string {
 	case f.Array:
 		return fmt.Sprintf("dst = append%ss(dst, %s, %s, %s)", name, from, flex, null)
 	case f.Type == definitions.Struct && f.IsNullable():
-		return fmt.Sprintf("dst = appendPtr(dst, %s, version)", from)
+		return fmt.Sprintf("dst = appendPtr(dst, %s, version, %t)", from, f.Tag >= 0)
 	case f.Type == definitions.Struct:
 		return fmt.Sprintf("dst = %s.appendTo(dst, version)", from)
 	case f.Type == definitions.String && f.IsNullable():
