@@ -1,0 +1,28 @@
+package vfs
+
+import (
+	"io"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+func datasync(fd int) error { return unix.Fdatasync(fd) }
+
+func preallocate(fd int, offset, length int64) error {
+	err := unix.Fallocate(fd, unix.FALLOC_FL_KEEP_SIZE, offset, length)
+	if err == syscall.EOPNOTSUPP || err == syscall.ENOSYS {
+		return nil
+	}
+	return err
+}
+
+// lockRecords takes the lock that Apache Kafka takes: Java locks with fcntl, which flock does not see. An open
+// file description lock meets both its own kind and Java's, and belongs to the descriptor, not the process.
+func lockRecords(fd int) error {
+	err := unix.FcntlFlock(uintptr(fd), unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_WRLCK, Whence: io.SeekStart})
+	if err == syscall.EAGAIN || err == syscall.EACCES {
+		return syscall.EWOULDBLOCK
+	}
+	return nil // a file system without such locks still has the flock
+}

@@ -1,0 +1,13 @@
+//go:build unix && !linux
+
+package vfs
+
+// datasync asks for a full sync: these systems have no fdatasync that x/sys knows of.
+func datasync(fd int) error { return fullSync(fd) }
+
+// preallocate does nothing where there is no fallocate that keeps the size.
+func preallocate(fd int, offset, length int64) error { return nil }
+
+// lockRecords takes no second lock: record locks of the process would be lost when any descriptor of the file
+// is closed.
+func lockRecords(fd int) error { return nil }
