@@ -97,7 +97,7 @@ func (f *Fetch) decode(r *Reader, version int16) {
 		f.forgets(r, version, flex)
 	}
 	if version >= 11 {
-		f.RackID = r.nameBytes(flex)
+		f.RackID = r.StringBytes(flex)
 	}
 	if flex {
 		f.tags(r, version)
@@ -111,7 +111,7 @@ func (f *Fetch) topics(r *Reader, version int16, flex bool) {
 		if version >= 13 {
 			t.TopicID = r.UUID()
 		} else {
-			t.Name = r.nameBytes(flex)
+			t.Name = r.StringBytes(flex)
 		}
 		first := len(f.partitions)
 		n := r.arrayLen(flex, never, 16)
@@ -170,7 +170,7 @@ func (f *Fetch) forgets(r *Reader, version int16, flex bool) {
 		if version >= 13 {
 			t.TopicID = r.UUID()
 		} else {
-			t.Name = r.nameBytes(flex)
+			t.Name = r.StringBytes(flex)
 		}
 		first := len(f.forgotten)
 		n := r.arrayLen(flex, never, 4)

@@ -80,7 +80,7 @@ func (p *Produce) decode(r *Reader, version int16) {
 		if version >= 13 {
 			t.TopicID = r.UUID()
 		} else {
-			t.Name = r.nameBytes(flex)
+			t.Name = r.StringBytes(flex)
 		}
 		first := len(p.partitions)
 		n := r.arrayLen(flex, never, 5)
@@ -106,16 +106,6 @@ func (p *Produce) decode(r *Reader, version int16) {
 	if flex {
 		r.SkipTags()
 	}
-}
-
-// nameBytes reads a string in place: StringBytes without the charge for a copy.
-func (r *Reader) nameBytes(flex bool) []byte {
-	n := r.stringLen(flex)
-	if n < 0 {
-		r.Fail(whatNull)
-		return nil
-	}
-	return r.Take(n)
 }
 
 // minProduceTopic returns the fewest bytes of a topic: its id or name, the number of its partitions, tags.

@@ -206,7 +206,11 @@ func (r *Reader) longLen(flex bool) int {
 }
 
 // String reads a string: its length in two bytes, or as a varint one too large when flex is set.
-func (r *Reader) String(flex bool) string { return string(r.StringBytes(flex)) }
+func (r *Reader) String(flex bool) string {
+	b := r.StringBytes(flex)
+	r.charged += len(b)
+	return string(b)
+}
 
 // StringBytes reads a string as bytes that alias the input.
 func (r *Reader) StringBytes(flex bool) []byte {
@@ -215,7 +219,6 @@ func (r *Reader) StringBytes(flex bool) []byte {
 		r.Fail(whatNull)
 		return nil
 	}
-	r.charged += n
 	return r.Take(n)
 }
 
@@ -235,7 +238,7 @@ func (r *Reader) stringPtr(flex, nullable bool) *string {
 	if r.err != nil {
 		return nil
 	}
-	r.charged += int(unsafe.Sizeof("")) + n
+	r.charged += int(unsafe.Sizeof("")) + len(b)
 	return new(string(b))
 }
 
