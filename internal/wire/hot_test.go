@@ -80,6 +80,13 @@ func hotAndCold(produce *wire.Produce, fetch *wire.Fetch, key wire.APIKey, versi
 	cold := wire.NewRequest(key)
 	coldErr := wire.Decode(cold, version, b)
 	var hotErr, differ error
+	charged := produce.ChargedBy
+	if key == wire.KeyFetch {
+		charged = fetch.ChargedBy
+	}
+	if n, limit := charged(version, b), wire.DecodeBytesPerByte*len(b)+wire.DecodeBytesFixed; n > limit {
+		return fmt.Errorf("%d bytes cost %d, more than %d", len(b), n, limit)
+	}
 	if key == wire.KeyProduce {
 		if hotErr = produce.Decode(version, b); hotErr == nil && coldErr == nil {
 			differ = sameProduce(produce, cold.(*wire.ProduceRequest))
@@ -118,6 +125,28 @@ func TestHotRequests(t *testing.T) {
 			}
 			if refused < 50 {
 				t.Errorf("%s version %d: of 300 damaged requests only %d were refused", schema.Name, version, refused)
+			}
+		}
+	}
+}
+
+// Many topics of the smallest size, and counts that are not true: the hot decoders hold the cost bound.
+func TestHotCost(t *testing.T) {
+	var produce wire.Produce
+	var fetch wire.Fetch
+	topics, wanted := wire.NewProduceRequest(), wire.NewFetchRequest()
+	topics.TopicData = make([]wire.ProduceRequestTopicData, 20_000)
+	wanted.Topics = make([]wire.FetchRequestTopics, 20_000)
+	wanted.ForgottenTopicsData = make([]wire.FetchRequestForgottenTopicsData, 20_000)
+	for version := range int16(19) {
+		if info := topics.Info(); info.MinVersion <= version && version <= info.MaxVersion {
+			if err := hotAndCold(&produce, &fetch, wire.KeyProduce, version, topics.AppendTo(nil, version)); err != nil {
+				t.Errorf("Produce version %d: %v", version, err)
+			}
+		}
+		if info := wanted.Info(); info.MinVersion <= version && version <= info.MaxVersion {
+			if err := hotAndCold(&produce, &fetch, wire.KeyFetch, version, wanted.AppendTo(nil, version)); err != nil {
+				t.Errorf("Fetch version %d: %v", version, err)
 			}
 		}
 	}
