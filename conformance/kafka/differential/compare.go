@@ -1,0 +1,145 @@
+package differential
+
+import (
+	"bufio"
+	"embed"
+	"fmt"
+	"path"
+	"strconv"
+	"strings"
+
+	"github.com/millrace-io/millrace/internal/wire"
+)
+
+// Difference is one field in which the two sides are apart.
+type Difference struct {
+	API      string
+	Version  int16
+	Path     string
+	Where    string
+	Kafka    string
+	Millrace string
+}
+
+func (d Difference) String() string {
+	return fmt.Sprintf("%s v%d %s [%s]: Kafka %s, Millrace %s", d.API, d.Version, d.Path, d.Where, d.Kafka, d.Millrace)
+}
+
+const missing = "(absent)"
+
+// diff compares two rendered answers. Fields are matched by where they are, so that one that is missing on a side does
+// not shift all that follow.
+func diff(key wire.APIKey, version int16, kafka, millrace []Leaf) []Difference {
+	type place struct{ path, where string }
+	theirs := make(map[place][]string)
+	var order []place
+	note := func(p place) {
+		if _, seen := theirs[p]; !seen {
+			order = append(order, p)
+		}
+	}
+	for _, l := range kafka {
+		p := place{l.Path, l.Where}
+		note(p)
+		theirs[p] = append(theirs[p], l.Value)
+	}
+	ours := make(map[place][]string)
+	for _, l := range millrace {
+		p := place{l.Path, l.Where}
+		if _, seen := theirs[p]; !seen {
+			if _, seen := ours[p]; !seen {
+				order = append(order, p)
+			}
+		}
+		ours[p] = append(ours[p], l.Value)
+	}
+	var out []Difference
+	for _, p := range order {
+		a, b := theirs[p], ours[p]
+		for i := range max(len(a), len(b)) {
+			x, y := missing, missing
+			if i < len(a) {
+				x = a[i]
+			}
+			if i < len(b) {
+				y = b[i]
+			}
+			if x != y {
+				out = append(out, Difference{key.String(), version, p.path, p.where, x, y})
+			}
+		}
+	}
+	return out
+}
+
+// Known is one difference that is wanted.
+type Known struct {
+	Line               int
+	API, Versions      string // a glob, and a range or *
+	Path, Where        string // globs
+	Kafka, Millrace    string // globs
+	Reason             string
+	Hits               int
+	minVersion, latest int16
+}
+
+//go:embed known.txt
+var knownFile embed.FS
+
+// loadKnown reads known.txt: a line per difference, with the columns of Known separated by " | ".
+func loadKnown() ([]*Known, error) {
+	f, err := knownFile.Open("known.txt")
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	var list []*Known
+	lines := bufio.NewScanner(f)
+	for n := 1; lines.Scan(); n++ {
+		line := strings.TrimSpace(lines.Text())
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		c := strings.Split(line, " | ")
+		if len(c) != 7 {
+			return nil, fmt.Errorf("known.txt:%d: %d columns, want API | versions | path | where | Kafka | Millrace | reason", n, len(c))
+		}
+		for i := range c {
+			c[i] = strings.TrimSpace(c[i])
+		}
+		k := &Known{Line: n, API: c[0], Versions: c[1], Path: c[2], Where: c[3], Kafka: c[4], Millrace: c[5], Reason: c[6], latest: 1 << 14}
+		if k.Versions != "*" {
+			low, high, ranged := strings.Cut(k.Versions, "-")
+			a, err := strconv.Atoi(low)
+			if err != nil {
+				return nil, fmt.Errorf("known.txt:%d: versions %q", n, k.Versions)
+			}
+			k.minVersion, k.latest = int16(a), int16(a)
+			if ranged {
+				b, err := strconv.Atoi(high)
+				if err != nil {
+					return nil, fmt.Errorf("known.txt:%d: versions %q", n, k.Versions)
+				}
+				k.latest = int16(b)
+			}
+		}
+		list = append(list, k)
+	}
+	return list, lines.Err()
+}
+
+// matches reports whether the difference is this one.
+func (k *Known) matches(d Difference) bool {
+	return d.Version >= k.minVersion && d.Version <= k.latest &&
+		glob(k.API, d.API) && glob(k.Path, d.Path) && glob(k.Where, d.Where) && glob(k.Kafka, d.Kafka) && glob(k.Millrace, d.Millrace)
+}
+
+// glob is path.Match, with * also for slashes.
+func glob(pattern, s string) bool {
+	if pattern == "*" {
+		return true
+	}
+	flat := strings.NewReplacer("/", "\x01", "[", "\x02", "]", "\x03", `\`, "\x04")
+	ok, err := path.Match(flat.Replace(pattern), flat.Replace(s))
+	return err == nil && ok
+}

@@ -1,0 +1,162 @@
+package differential
+
+import (
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sort"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/millrace-io/millrace/conformance/kafka/oracle"
+	"github.com/millrace-io/millrace/conformance/node"
+	"github.com/millrace-io/millrace/internal/wire"
+	"github.com/millrace-io/millrace/kafka"
+)
+
+var (
+	per      = flag.Int("per", 3, "valid and bad sequences of each API and version; the full run takes 20")
+	seed     = flag.Uint64("seed", 0, "seed of the first sequence; 0 draws one")
+	only     = flag.String("api", "", "run this API alone")
+	selfTest = flag.Bool("self", false, "compare Apache Kafka with a second Apache Kafka: the runner must find nothing")
+	fail     = flag.Int("show", 60, "differences to print")
+)
+
+// TestDifferential is the whole comparison. It fails on a difference that known.txt does not name, and on an
+// entry of known.txt that the run did not meet.
+func TestDifferential(t *testing.T) {
+	known, err := loadKnown()
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := *seed
+	if first == 0 {
+		first = rand.Uint64N(1 << 30)
+	}
+	t.Logf("seed %d: go test ./kafka/differential -seed %d -per %d", first, first, *per)
+	k := oracle.Start(t, nil)
+	r := &Runner{
+		Kafka: &Side{Name: "Apache Kafka", Addr: k.Addr, ControllerAddr: k.ControllerAddr, Dir: k.Dir, ClusterID: k.ClusterID},
+		Known: known, Codes: make(map[wire.APIKey]map[kafka.ErrorCode]int), Log: t.Logf,
+	}
+	if *selfTest {
+		other := oracle.Start(t, nil)
+		r.Millrace = &Side{Name: "Apache Kafka again", Addr: other.Addr, ControllerAddr: other.ControllerAddr, Dir: other.Dir, ClusterID: other.ClusterID}
+	} else {
+		n := node.Start(t, nil)
+		r.Millrace = &Side{Name: "Millrace", Addr: n.Addr, ControllerAddr: n.ControllerAddr, Dir: n.Dir, ClusterID: n.ClusterID}
+	}
+	t.Cleanup(r.Kafka.Close)
+	t.Cleanup(r.Millrace.Close)
+	for _, side := range []*Side{r.Kafka, r.Millrace} {
+		side.begin()
+		awaitReady(t, side)
+	}
+
+	next, start := first, time.Now()
+	for _, key := range keys() {
+		if *only != "" && key.String() != *only {
+			continue
+		}
+		info, _ := wire.Lookup(key)
+		began, requests := time.Now(), r.Requests
+		for version := info.MinVersion; version <= info.MaxVersion; version++ {
+			for range *per {
+				for _, bad := range []bool{false, true} {
+					if err := r.Run(plan(key, version, bad, next)); err != nil {
+						t.Error(err)
+						r.Kafka.Close()
+						r.Millrace.Close()
+					}
+					next++
+				}
+			}
+		}
+		t.Logf("%-22s %6d requests in %5.1fs", key, r.Requests-requests, time.Since(began).Seconds())
+	}
+	report(t, r)
+	t.Logf("%d sequences, %d requests compared in %v", r.Sequences, r.Requests, time.Since(start).Round(time.Second))
+}
+
+// awaitReady waits until a fresh server takes topics.
+func awaitReady(t *testing.T, s *Side) {
+	t.Helper()
+	step := Step{What: "first topic", Settle: func(s *Side) (bool, error) {
+		if _, err := s.call(createTopic("first", 1, nil), wire.KeyCreateTopics, 5); err != nil {
+			s.Close()
+			return false, nil
+		}
+		// A producer id needs a block of them from the controller, which takes a moment to come.
+		reply, err := s.call(&wire.InitProducerIdRequest{TransactionTimeoutMs: 1, ProducerID: -1, ProducerEpoch: -1}, wire.KeyInitProducerId, 4)
+		if err != nil || reply.(*wire.InitProducerIdResponse).ErrorCode != kafka.None {
+			return false, err
+		}
+		return served("first", 1)(s)
+	}}
+	if err := settle(s, &step); err != nil {
+		t.Fatalf("%s: %v", s.Name, err)
+	}
+}
+
+func report(t *testing.T, r *Runner) {
+	// Differences that say the same are shown once, with how often and where first.
+	type class struct {
+		api, path, kafka, millrace string
+	}
+	count := make(map[class]int)
+	versions := make(map[class][]int16)
+	first := make(map[class]Finding)
+	var order []class
+	for _, f := range r.Found {
+		c := class{f.API, f.Path, clip(f.Kafka), clip(f.Millrace)}
+		if count[c] == 0 {
+			order = append(order, c)
+			first[c] = f
+		}
+		count[c]++
+		if !slices.Contains(versions[c], f.Version) {
+			versions[c] = append(versions[c], f.Version)
+		}
+	}
+	sort.SliceStable(order, func(i, j int) bool { return count[order[i]] > count[order[j]] })
+	for i, c := range order {
+		if i == *fail {
+			t.Errorf("... and %d kinds of difference more", len(order)-i)
+			break
+		}
+		f := first[c]
+		t.Errorf("%d × %s v%v %s: Kafka %s, Millrace %s\n    first at [%s] in %s, step %s", count[c], c.api, versions[c], c.path, c.kafka, c.millrace, f.Where, f.Sequence, f.Step)
+	}
+	if !*selfTest && *only == "" {
+		for _, k := range r.Known {
+			if k.Hits == 0 {
+				t.Errorf("known.txt:%d: nothing hit this entry: %s %s %s", k.Line, k.API, k.Path, k.Where)
+			}
+		}
+	}
+	for _, key := range keys() {
+		var got, unseen []string
+		for _, code := range possible[key] {
+			if n := r.Codes[key][code]; n > 0 {
+				got = append(got, fmt.Sprintf("%s×%d", code, n))
+			} else {
+				unseen = append(unseen, code.String())
+			}
+		}
+		for code, n := range r.Codes[key] {
+			if !slices.Contains(possible[key], code) {
+				got = append(got, fmt.Sprintf("%s×%d (not listed)", code, n))
+			}
+		}
+		t.Logf("%s provoked: %s; can also give: %s", key, strings.Join(got, " "), strings.Join(unseen, " "))
+	}
+}
+
+func clip(s string) string {
+	if len(s) > 300 {
+		return s[:300] + "..."
+	}
+	return s
+}

@@ -1,0 +1,160 @@
+package differential
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/millrace-io/millrace/internal/wire"
+)
+
+// move adds one or more steps to a plan.
+type move func(w *world)
+
+// book is what the runner knows to do with one API. Every move adds at least one request of the API; the
+// valid ones are requests a client may well send, whatever the state makes of them, the bad ones must be refused.
+type book struct {
+	valid, bad []move
+	setup      func(w *world) // instead of the usual one
+}
+
+// books holds the APIs that run, by key. An API joins on the day that it is served.
+var books = map[wire.APIKey]book{
+	wire.KeyProduce:                 {valid: produceValid, bad: produceBad},
+	wire.KeyFetch:                   {valid: fetchValid, bad: fetchBad},
+	wire.KeyListOffsets:             {valid: listOffsetsValid, bad: listOffsetsBad},
+	wire.KeyDeleteRecords:           {valid: deleteRecordsValid, bad: deleteRecordsBad},
+	wire.KeyOffsetForLeaderEpoch:    {valid: epochsValid, bad: epochsBad},
+	wire.KeyInitProducerId:          {valid: initProducerValid, bad: initProducerBad},
+	wire.KeyDescribeProducers:       {valid: describeProducersValid, bad: describeProducersBad},
+	wire.KeyMetadata:                {valid: metadataValid, bad: metadataBad},
+	wire.KeyCreateTopics:            {valid: createTopicsValid, bad: createTopicsBad},
+	wire.KeyDeleteTopics:            {valid: deleteTopicsValid, bad: deleteTopicsBad},
+	wire.KeyCreatePartitions:        {valid: createPartitionsValid, bad: createPartitionsBad},
+	wire.KeyDescribeConfigs:         {valid: describeConfigsValid, bad: describeConfigsBad},
+	wire.KeyAlterConfigs:            {valid: alterConfigsValid, bad: alterConfigsBad},
+	wire.KeyIncrementalAlterConfigs: {valid: incrementalValid, bad: incrementalBad},
+	wire.KeyListConfigResources:     {valid: listConfigResourcesValid, bad: listConfigResourcesBad},
+	wire.KeyDescribeLogDirs:         {valid: describeLogDirsValid, bad: describeLogDirsBad},
+	wire.KeyDescribeCluster:         {valid: describeClusterValid, bad: describeClusterBad},
+	wire.KeyDescribeTopicPartitions: {valid: describeTopicPartitionsValid, bad: describeTopicPartitionsBad},
+	wire.KeyApiVersions:             {valid: apiVersionsValid, bad: apiVersionsBad},
+}
+
+// keys returns the APIs of books in order.
+func keys() []wire.APIKey { return slices.Sorted(maps.Keys(books)) }
+
+// plan makes the sequence of a seed. A bad sequence is bad requests amid valid ones; one in five of its moves is
+// a request whose bytes are damaged.
+func plan(key wire.APIKey, version int16, bad bool, seed uint64) *Sequence {
+	q := &Sequence{API: key, Version: version, Bad: bad, Seed: seed}
+	w := newWorld(seed, q)
+	b := books[key]
+	w.makeTopic(1+w.IntN(3), w.someConfigs())
+	for range 1 + w.IntN(3) {
+		w.appendBatch(w.topic())
+	}
+	for range 2 + w.IntN(3) {
+		switch {
+		case bad && w.IntN(5) == 0:
+			w.damaged(key)
+		case bad:
+			b.bad[w.IntN(len(b.bad))](w)
+		default:
+			b.valid[w.IntN(len(b.valid))](w)
+		}
+		if w.IntN(2) == 0 {
+			w.filler()
+		}
+	}
+	w.readBack()
+	w.sweep()
+	return q
+}
+
+// filler is a request of another API, so that states meet.
+func (w *world) filler() {
+	switch w.IntN(6) {
+	case 0, 1, 2:
+		w.appendBatch(w.topic())
+	case 3:
+		listOffsetsValid[w.IntN(len(listOffsetsValid))](w)
+	case 4:
+		fetchValid[w.IntN(len(fetchValid))](w)
+	case 5:
+		metadataValid[0](w)
+	}
+}
+
+// damaged takes a request of the API, cuts off the end of its body and sends that. What is cut off never
+// reaches the end of the message; bytes changed in between would differ between the sides (ids), and so would
+// what becomes of them.
+func (w *world) damaged(key wire.APIKey) {
+	// The request comes from a plan of its own, since what it would have changed does not happen.
+	scratch := &world{Rand: w.Rand, seq: &Sequence{API: w.seq.API, Version: w.seq.Version, Seed: w.seq.Seed}, topics: slices.Clone(w.topics), producers: w.producers, n: w.n + 1000}
+	for i, t := range scratch.topics {
+		scratch.topics[i] = &topic{name: t.name, configs: t.configs, partitions: slices.Clone(t.partitions)}
+	}
+	valid := books[key].valid
+	valid[w.IntN(len(valid))](scratch)
+	for _, step := range scratch.seq.Steps {
+		if step.Key != key || step.Settle != nil || step.Silent {
+			continue
+		}
+		cut := 1 + w.IntN(8)
+		step.What += ", damaged"
+		step.After = nil
+		step.Mangle = func(body []byte) []byte { return body[:max(0, len(body)-cut)] }
+		w.add(step)
+		return
+	}
+}
+
+// sweep deletes the topics of the sequence and waits until they are gone.
+func (w *world) sweep() {
+	if len(w.topics) == 0 {
+		return
+	}
+	var names []string
+	for _, t := range w.topics {
+		names = append(names, t.name)
+	}
+	for _, name := range w.seq.Topics { // created by requests under test, perhaps
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	w.add(Step{What: "delete the topics", Settle: func(s *Side) (bool, error) {
+		r := wire.NewDeleteTopicsRequest()
+		r.TopicNames, r.TimeoutMs = names, 15000
+		if _, err := s.call(r, wire.KeyDeleteTopics, 4); err != nil {
+			return false, err
+		}
+		for _, name := range names {
+			if ok, err := gone(name)(s); !ok || err != nil {
+				return false, err
+			}
+		}
+		return true, nil
+	}})
+}
+
+// readBack fetches every partition of the sequence from its start: what both sides serve must be the same bytes.
+func (w *world) readBack() {
+	for _, t := range w.topics {
+		w.add(Step{What: "read back " + t.name, Key: wire.KeyFetch, Version: 12, Make: func(s *Side) wire.Message {
+			f := fetchRequest()
+			topic := wire.FetchRequestTopics{Topic: t.name}
+			for p := range t.partitions {
+				one := wire.NewFetchRequestPartitions()
+				one.Partition, one.PartitionMaxBytes, one.FetchOffset = int32(p), 1<<20, t.partitions[p].start
+				topic.Partitions = append(topic.Partitions, one)
+			}
+			f.Topics = []wire.FetchRequestTopics{topic}
+			return f
+		}})
+	}
+}
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+
+func ptr[T any](v T) *T { return &v }

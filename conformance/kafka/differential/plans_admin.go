@@ -1,0 +1,368 @@
+package differential
+
+import (
+	"strings"
+
+	"github.com/millrace-io/millrace/internal/wire"
+	"github.com/millrace-io/millrace/kafka"
+)
+
+func (w *world) metadata(change func(s *Side, m *wire.MetadataRequest)) {
+	w.add(Step{What: "metadata", Key: wire.KeyMetadata, Version: w.at(wire.KeyMetadata), Make: func(s *Side) wire.Message {
+		m := wire.NewMetadataRequest()
+		m.AllowAutoTopicCreation = false
+		change(s, m)
+		return m
+	}})
+}
+
+// named asks for topics by name. Versions below 4 create what they ask for, so only topics that exist go there.
+func named(names ...string) []wire.MetadataRequestTopics {
+	topics := []wire.MetadataRequestTopics{}
+	for _, name := range names {
+		topics = append(topics, wire.MetadataRequestTopics{Name: &name})
+	}
+	return topics
+}
+
+var metadataValid = []move{
+	func(w *world) {
+		t := w.topic()
+		w.metadata(func(s *Side, m *wire.MetadataRequest) { m.Topics = named(t.name) })
+	},
+	func(w *world) { w.metadata(func(s *Side, m *wire.MetadataRequest) { m.Topics = nil }) },
+	func(w *world) { w.metadata(func(s *Side, m *wire.MetadataRequest) { m.Topics = named() }) },
+	func(w *world) {
+		t := w.topic()
+		w.metadata(func(s *Side, m *wire.MetadataRequest) {
+			m.Topics = named(t.name)
+			m.IncludeTopicAuthorizedOperations, m.IncludeClusterAuthorizedOperations = true, true
+		})
+	},
+	func(w *world) { // by id
+		t := w.topic()
+		if w.seq.API == wire.KeyMetadata && w.seq.Version < 12 {
+			w.metadata(func(s *Side, m *wire.MetadataRequest) { m.Topics = named(t.name, t.name) })
+			return
+		}
+		w.add(Step{What: "metadata by id", Key: wire.KeyMetadata, Version: max(12, w.at(wire.KeyMetadata)), Make: func(s *Side) wire.Message {
+			m := wire.NewMetadataRequest()
+			m.Topics = []wire.MetadataRequestTopics{{TopicID: s.TopicIDs[t.name]}}
+			return m
+		}})
+	},
+	func(w *world) { // created by being asked for
+		name := w.name()
+		w.topics = append(w.topics, &topic{name: name, partitions: make([]partition, 1)})
+		w.metadata(func(s *Side, m *wire.MetadataRequest) { m.Topics, m.AllowAutoTopicCreation = named(name), true })
+		if w.seq.API != wire.KeyMetadata {
+			w.add(Step{What: "make sure of " + name, Settle: func(s *Side) (bool, error) {
+				_, err := s.call(createTopic(name, 1, nil), wire.KeyCreateTopics, 5)
+				return err == nil, err
+			}})
+		}
+		w.add(Step{What: "await " + name, Settle: served(name, 1)})
+	},
+}
+
+var metadataBad = []move{
+	func(w *world) {
+		if w.seq.API == wire.KeyMetadata && w.seq.Version < 4 {
+			w.metadata(func(s *Side, m *wire.MetadataRequest) { m.Topics = named("not a name!") })
+			return
+		}
+		w.add(Step{What: "metadata of nothing", Key: wire.KeyMetadata, Version: max(4, w.at(wire.KeyMetadata)), Make: func(s *Side) wire.Message {
+			m := wire.NewMetadataRequest()
+			m.Topics, m.AllowAutoTopicCreation = named("nowhere"), false
+			return m
+		}})
+	},
+	func(w *world) {
+		bad := [...]string{"", ".", "..", "a b", "ä", strings.Repeat("x", 250), "a/b"}[w.IntN(7)]
+		create := w.IntN(2) == 0
+		w.metadata(func(s *Side, m *wire.MetadataRequest) { m.Topics, m.AllowAutoTopicCreation = named(bad), create })
+	},
+	func(w *world) { // ids that nobody has, or that the version must not carry
+		t := w.topic()
+		w.add(Step{What: "metadata by a strange id", Key: wire.KeyMetadata, Version: max(10, w.at(wire.KeyMetadata)), Make: func(s *Side) wire.Message {
+			m := wire.NewMetadataRequest()
+			m.Topics = []wire.MetadataRequestTopics{{TopicID: kafka.UUID{9, 9}, Name: nil}}
+			if w.seq.Seed%2 == 0 {
+				m.Topics[0] = wire.MetadataRequestTopics{TopicID: s.TopicIDs[t.name], Name: &t.name}
+			}
+			return m
+		}})
+	},
+}
+
+// createTopics sends one request that may create several topics. Those that both sides create are swept at the end.
+func (w *world) createTopics(validateOnly bool, topics ...wire.CreateTopicsRequestTopics) {
+	for _, t := range topics {
+		if kafka.CheckTopicName(t.Name) == nil && !strings.HasPrefix(t.Name, "__") {
+			w.maybe(t.Name)
+		}
+	}
+	w.add(Step{What: "create topics", Key: wire.KeyCreateTopics, Version: w.at(wire.KeyCreateTopics), Make: func(s *Side) wire.Message {
+		r := wire.NewCreateTopicsRequest()
+		r.TimeoutMs, r.ValidateOnly, r.Topics = 15000, validateOnly, topics
+		return r
+	}})
+	for _, t := range topics {
+		w.add(Step{What: "learn the id of " + t.Name, Settle: learn(t.Name)})
+	}
+}
+
+// maybe notes a topic that may come to exist, so that it is swept away. It is not used for records.
+func (w *world) maybe(name string) {
+	for _, known := range w.seq.Topics {
+		if known == name {
+			return
+		}
+	}
+	w.seq.Topics = append(w.seq.Topics, name)
+}
+
+// learn notes the id of a topic if it has one.
+func learn(name string) func(s *Side) (bool, error) {
+	return func(s *Side) (bool, error) {
+		m := wire.NewMetadataRequest()
+		m.AllowAutoTopicCreation = false
+		m.Topics = []wire.MetadataRequestTopics{{Name: &name}}
+		reply, err := s.call(m, wire.KeyMetadata, 12)
+		if err != nil {
+			return false, err
+		}
+		if topic := reply.(*wire.MetadataResponse).Topics[0]; topic.ErrorCode == kafka.None {
+			s.TopicIDs[name] = topic.TopicID
+		}
+		return true, nil
+	}
+}
+
+func spec(name string, partitions int32, replication int16) wire.CreateTopicsRequestTopics {
+	return wire.CreateTopicsRequestTopics{Name: name, NumPartitions: partitions, ReplicationFactor: replication}
+}
+
+func withConfig(t wire.CreateTopicsRequestTopics, kv ...string) wire.CreateTopicsRequestTopics {
+	for i := 0; i < len(kv); i += 2 {
+		c := wire.CreateTopicsRequestConfigs{Name: kv[i], Value: &kv[i+1]}
+		t.Configs = append(t.Configs, c)
+	}
+	return t
+}
+
+func assigned(t wire.CreateTopicsRequestTopics, partitions ...[]int32) wire.CreateTopicsRequestTopics {
+	for i, brokers := range partitions {
+		t.Assignments = append(t.Assignments, wire.CreateTopicsRequestAssignments{PartitionIndex: int32(i), BrokerIDs: brokers})
+	}
+	return t
+}
+
+var createTopicsValid = []move{
+	func(w *world) { w.createTopics(false, spec(w.name(), int32(1+w.IntN(4)), 1)) },
+	func(w *world) { w.createTopics(true, spec(w.name(), 3, 1)) },
+	func(w *world) { w.createTopics(false, spec(w.name(), 1, 1), spec(w.name(), 2, 1)) },
+	func(w *world) { w.createTopics(false, spec(w.name(), -1, -1)) },
+	func(w *world) { w.createTopics(false, assigned(spec(w.name(), -1, -1), []int32{1}, []int32{1})) },
+	func(w *world) {
+		w.createTopics(false, withConfig(spec(w.name(), 1, 1), "retention.ms", "12345678", "segment.bytes", "2097152"))
+	},
+	func(w *world) {
+		w.createTopics(false, withConfig(spec(w.name(), 1, 1), "cleanup.policy", "compact,delete", "min.insync.replicas", "1", "compression.type", "zstd"))
+	},
+	func(w *world) { w.createTopics(true, withConfig(spec(w.name(), 1, 1), "cleanup.policy", "")) },
+	func(w *world) { w.createTopics(false) },
+}
+
+var createTopicsBad = []move{
+	func(w *world) { w.createTopics(false, spec(w.topic().name, 1, 1)) },
+	func(w *world) { w.createTopics(true, spec(w.topic().name, 1, 1)) },
+	func(w *world) {
+		w.createTopics(false, spec([...]string{"", ".", "..", "a b", "ü", strings.Repeat("y", 250), "a/b", "a,b"}[w.IntN(8)], 1, 1))
+	},
+	func(w *world) { w.createTopics(false, spec(w.name(), int32(-w.IntN(3))-2, 1)) },
+	func(w *world) { w.createTopics(false, spec(w.name(), 0, 1)) },
+	func(w *world) { w.createTopics(false, spec(w.name(), 1, [...]int16{0, -2, 2, 3, 32767}[w.IntN(5)])) },
+	func(w *world) { name := w.name(); w.createTopics(false, spec(name, 1, 1), spec(name, 2, 1)) },
+	func(w *world) { // names that metrics cannot tell apart
+		name := w.name()
+		w.createTopics(false, spec(name+".x_y", 1, 1))
+		w.createTopics(false, spec(name+"_x.y", 1, 1))
+	},
+	func(w *world) { w.createTopics(false, assigned(spec(w.name(), 1, 1), []int32{1})) },
+	func(w *world) { w.createTopics(false, assigned(spec(w.name(), -1, -1), []int32{7})) },
+	func(w *world) { w.createTopics(false, assigned(spec(w.name(), -1, -1), []int32{1, 1})) },
+	func(w *world) { w.createTopics(false, assigned(spec(w.name(), -1, -1), []int32{})) },
+	func(w *world) {
+		t := assigned(spec(w.name(), -1, -1), []int32{1}, []int32{1})
+		t.Assignments[1].PartitionIndex = int32(w.IntN(2) * 5)
+		w.createTopics(false, t)
+	},
+	func(w *world) { w.createTopics(false, withConfig(spec(w.name(), 1, 1), "no.such.key", "1")) },
+	func(w *world) { w.createTopics(false, withConfig(spec(w.name(), 1, 1), badTopicConfigs(w)...)) },
+	func(w *world) {
+		t := spec(w.name(), 1, 1)
+		t.Configs = []wire.CreateTopicsRequestConfigs{{Name: "retention.ms", Value: nil}}
+		w.createTopics(false, t)
+	},
+	func(w *world) { w.createTopics(false, spec("__consumer_offsets_x.y", 0, 1)) },
+	func(w *world) { // one good, one bad
+		w.createTopics(false, spec(w.name(), 1, 1), spec(w.name(), 1, 5))
+	},
+}
+
+// badTopicConfigs is a key with a value that it cannot have.
+func badTopicConfigs(w *world) []string {
+	bad := [][]string{
+		{"retention.ms", "soon"}, {"retention.ms", "-2"}, {"segment.bytes", "1"}, {"segment.bytes", "99999999999"}, {"cleanup.policy", "burn"},
+		{"compression.type", "rar"}, {"min.insync.replicas", "0"}, {"max.message.bytes", "-1"}, {"message.timestamp.type", "Never"},
+		{"unclean.leader.election.enable", "maybe"}, {"min.cleanable.dirty.ratio", "1.5"}, {"flush.messages", "0"}, {"segment.ms", "0"},
+		{"compression.gzip.level", "0"}, {"compression.lz4.level", "18"}, {"compression.zstd.level", "99"}, {"index.interval.bytes", "-1"},
+		{"segment.index.bytes", "3"}, {"file.delete.delay.ms", "-1"}, {"delete.retention.ms", "-1"}, {"preallocate", "2"},
+		{"message.timestamp.before.max.ms", "-1"}, {"local.retention.ms", "-3"}, {"leader.replication.throttled.replicas", "x"},
+		{"retention.bytes", ""}, {"segment.jitter.ms", "-1"}, {"min.compaction.lag.ms", "-1"}, {"max.compaction.lag.ms", "0"},
+		{"remote.storage.enable", "true"}, {"local.retention.bytes", "-3"}, {"retention.bytes", "1.5"}, {"flush.ms", " "},
+	}
+	return bad[w.IntN(len(bad))]
+}
+
+func (w *world) deleteTopics(byID bool, names ...string) {
+	w.add(Step{What: "delete topics", Key: wire.KeyDeleteTopics, Version: w.at(wire.KeyDeleteTopics), Make: func(s *Side) wire.Message {
+		r := wire.NewDeleteTopicsRequest()
+		r.TopicNames, r.TimeoutMs = names, 15000
+		for _, name := range names {
+			if byID {
+				id, ok := s.TopicIDs[name]
+				if !ok {
+					id = kafka.UUID{7, 7}
+				}
+				r.Topics = append(r.Topics, wire.DeleteTopicsRequestTopics{TopicID: id})
+			} else {
+				r.Topics = append(r.Topics, wire.DeleteTopicsRequestTopics{Name: &name})
+			}
+		}
+		return r
+	}})
+}
+
+// drop forgets a topic that was deleted.
+func (w *world) drop(t *topic) {
+	for i, other := range w.topics {
+		if other == t {
+			w.topics = append(w.topics[:i:i], w.topics[i+1:]...)
+		}
+	}
+	w.add(Step{What: "await the end of " + t.name, Settle: gone(t.name)})
+	if len(w.topics) == 0 {
+		w.makeTopic(1, nil)
+	}
+}
+
+var deleteTopicsValid = []move{
+	func(w *world) {
+		t := w.topic()
+		w.deleteTopics(w.IntN(2) == 0 && w.at(wire.KeyDeleteTopics) >= 6, t.name)
+		w.drop(t)
+	},
+	func(w *world) {
+		t, u := w.makeTopic(1, nil), w.makeTopic(2, nil)
+		w.deleteTopics(false, t.name, u.name)
+		w.drop(t)
+		w.drop(u)
+	},
+	func(w *world) { // and what clients see then
+		t := w.topic()
+		w.deleteTopics(false, t.name)
+		w.drop(t)
+		w.listOffsets(t, 0, kafka.TimestampLatest, -1)
+		w.fetch(t, 0, 0, nil)
+	},
+	func(w *world) { w.deleteTopics(false) },
+}
+
+var deleteTopicsBad = []move{
+	func(w *world) { w.deleteTopics(false, "nowhere") },
+	func(w *world) { w.deleteTopics(true, "nowhere") },
+	func(w *world) { w.deleteTopics(false, "not a name!") },
+	func(w *world) { w.deleteTopics(false, "") },
+	func(w *world) { w.deleteTopics(false, "nowhere", "nowhere") },
+	func(w *world) { // a name and an id at once; neither
+		t := w.topic()
+		both := w.IntN(2) == 0
+		w.add(Step{What: "delete a topic that is named oddly", Key: wire.KeyDeleteTopics, Version: 6, Make: func(s *Side) wire.Message {
+			r := wire.NewDeleteTopicsRequest()
+			r.TimeoutMs = 15000
+			one := wire.DeleteTopicsRequestTopics{}
+			if both {
+				one = wire.DeleteTopicsRequestTopics{Name: &t.name, TopicID: s.TopicIDs[t.name]}
+			}
+			r.Topics = []wire.DeleteTopicsRequestTopics{one}
+			return r
+		}})
+		if w.seq.Version < 6 {
+			w.deleteTopics(false, "nowhere")
+		}
+	},
+}
+
+func (w *world) createPartitions(validateOnly bool, topics ...wire.CreatePartitionsRequestTopics) {
+	w.add(Step{What: "create partitions", Key: wire.KeyCreatePartitions, Version: w.at(wire.KeyCreatePartitions), Make: func(s *Side) wire.Message {
+		r := wire.NewCreatePartitionsRequest()
+		r.TimeoutMs, r.ValidateOnly, r.Topics = 15000, validateOnly, topics
+		return r
+	}})
+}
+
+var createPartitionsValid = []move{
+	func(w *world) {
+		t := w.topic()
+		n := len(t.partitions) + 1 + w.IntN(2)
+		w.createPartitions(false, wire.CreatePartitionsRequestTopics{Name: t.name, Count: int32(n)})
+		t.grow(n)
+		w.add(Step{What: "await the partitions", Settle: served(t.name, n)})
+		w.appendBatch(t)
+	},
+	func(w *world) {
+		t := w.topic()
+		w.createPartitions(true, wire.CreatePartitionsRequestTopics{Name: t.name, Count: int32(len(t.partitions) + 2)})
+	},
+	func(w *world) {
+		t := w.topic()
+		n := len(t.partitions) + 1
+		w.createPartitions(false, wire.CreatePartitionsRequestTopics{Name: t.name, Count: int32(n), Assignments: []wire.CreatePartitionsRequestAssignments{{BrokerIDs: []int32{1}}}})
+		t.grow(n)
+		w.add(Step{What: "await the partition", Settle: served(t.name, n)})
+	},
+}
+
+func (t *topic) grow(n int) {
+	for len(t.partitions) < n {
+		t.partitions = append(t.partitions, partition{})
+	}
+}
+
+var createPartitionsBad = []move{
+	func(w *world) {
+		w.createPartitions(false, wire.CreatePartitionsRequestTopics{Name: "nowhere", Count: 3})
+	},
+	func(w *world) {
+		t := w.topic()
+		w.createPartitions(false, wire.CreatePartitionsRequestTopics{Name: t.name, Count: int32(len(t.partitions) - w.IntN(3))})
+	},
+	func(w *world) {
+		w.createPartitions(w.IntN(2) == 0, wire.CreatePartitionsRequestTopics{Name: w.topic().name, Count: -int32(w.IntN(3))})
+	},
+	func(w *world) {
+		t := w.topic()
+		w.createPartitions(false, wire.CreatePartitionsRequestTopics{Name: t.name, Count: 9}, wire.CreatePartitionsRequestTopics{Name: t.name, Count: 8})
+	},
+	func(w *world) {
+		t := w.topic()
+		brokers := [][]int32{{7}, {1, 1}, {}, {1, 2}}[w.IntN(4)]
+		w.createPartitions(false, wire.CreatePartitionsRequestTopics{Name: t.name, Count: int32(len(t.partitions) + 1), Assignments: []wire.CreatePartitionsRequestAssignments{{BrokerIDs: brokers}}})
+	},
+	func(w *world) {
+		t := w.topic()
+		w.createPartitions(false, wire.CreatePartitionsRequestTopics{Name: t.name, Count: int32(len(t.partitions) + 3), Assignments: []wire.CreatePartitionsRequestAssignments{{BrokerIDs: []int32{1}}}})
+	},
+}

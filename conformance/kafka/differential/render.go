@@ -1,0 +1,267 @@
+package differential
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"reflect"
+	"slices"
+	"sort"
+	"strings"
+
+	"github.com/millrace-io/millrace/internal/wire"
+	"github.com/millrace-io/millrace/internal/wire/definitions"
+	"github.com/millrace-io/millrace/kafka"
+)
+
+// Leaf is one field of an answer, as text. Path names the field without array positions; Where has what tells
+// elements of arrays apart (names, partitions), in the order of the path.
+type Leaf struct{ Path, Where, Value string }
+
+// render flattens an answer, with what a side chose itself replaced by symbols.
+func (s *Side) render(a Answer) []Leaf {
+	switch {
+	case a.Err != nil:
+		return []Leaf{{Path: "!", Value: "broken answer: " + a.Err.Error()}}
+	case a.Closed:
+		return []Leaf{{Path: "!", Value: "connection closed"}}
+	case a.Timeout:
+		return []Leaf{{Path: "!", Value: "no answer"}}
+	case a.None:
+		return nil
+	}
+	schema := definitions.Load().Message(a.Response.Info().Name)
+	var leaves []Leaf
+	s.fields(&leaves, reflect.ValueOf(a.Response).Elem(), schema.Fields, a.Version, "", "")
+	return leaves
+}
+
+func (s *Side) fields(out *[]Leaf, v reflect.Value, fields []*definitions.Field, version int16, path, where string) {
+	for _, f := range fields {
+		if !f.Versions.Contains(version) {
+			continue
+		}
+		s.field(out, v.FieldByName(f.GoName), f, version, strings.TrimPrefix(path+"."+f.Name, "."), where)
+	}
+}
+
+func (s *Side) field(out *[]Leaf, v reflect.Value, f *definitions.Field, version int16, path, where string) {
+	add := func(value string) { *out = append(*out, Leaf{path, where, value}) }
+	switch {
+	case f.Array && v.IsNil() && f.Nullable.Contains(version):
+		add("null")
+	case f.Array && f.Type == definitions.Struct:
+		add(fmt.Sprintf("%d elements", v.Len()))
+		type element struct {
+			identity string
+			value    reflect.Value
+		}
+		elements := make([]element, v.Len())
+		for i := range elements {
+			e := v.Index(i)
+			if e.Kind() == reflect.Pointer {
+				if e.IsNil() {
+					elements[i] = element{"null", e}
+					continue
+				}
+				e = e.Elem()
+			}
+			elements[i] = element{s.identity(e, f.Fields, version), e}
+		}
+		// Neither server promises an order between topics, partitions or configs; both keep it within a partition.
+		sort.SliceStable(elements, func(i, j int) bool { return elements[i].identity < elements[j].identity })
+		for _, e := range elements {
+			if e.value.Kind() == reflect.Pointer {
+				add("null element")
+				continue
+			}
+			s.fields(out, e.value, f.Fields, version, path, strings.TrimPrefix(where+"/"+e.identity, "/"))
+		}
+	case f.Array:
+		parts := make([]string, v.Len())
+		for i := range parts {
+			parts[i] = s.scalar(v.Index(i), f)
+		}
+		if f.Type == definitions.Int32 || f.Type == definitions.String {
+			slices.Sort(parts)
+		}
+		add("[" + strings.Join(parts, " ") + "]")
+	case v.Kind() == reflect.Pointer && v.IsNil():
+		add("null")
+	case f.Type == definitions.Struct:
+		s.fields(out, reflect.Indirect(v), f.Fields, version, path, where)
+	default:
+		add(s.scalar(reflect.Indirect(v), f))
+	}
+}
+
+// identities are the fields by which elements of arrays are told apart.
+var identities = map[string]bool{
+	"name": true, "topic": true, "topic_name": true, "topic_id": true, "partition_index": true, "partition": true, "index": true,
+	"resource_type": true, "resource_name": true, "node_id": true, "broker_id": true, "api_key": true, "producer_id": true,
+	"batch_index": true, "host": false, "log_dir": false,
+}
+
+func (s *Side) identity(v reflect.Value, fields []*definitions.Field, version int16) string {
+	var parts []string
+	for _, f := range fields {
+		if !identities[f.Name] || f.Array || !f.Versions.Contains(version) {
+			continue
+		}
+		field := v.FieldByName(f.GoName)
+		if field.Kind() == reflect.Pointer && field.IsNil() {
+			continue
+		}
+		field = reflect.Indirect(field)
+		if field.CanInt() && f.Name != "producer_id" {
+			parts = append(parts, fmt.Sprintf("%06d", field.Int()))
+		} else {
+			parts = append(parts, s.scalar(field, f))
+		}
+	}
+	return strings.Join(parts, ":")
+}
+
+func (s *Side) scalar(v reflect.Value, f *definitions.Field) string {
+	switch f.Type {
+	case definitions.UUID:
+		id := v.Interface().(kafka.UUID)
+		if id.IsZero() {
+			return "no id"
+		}
+		for name, known := range s.TopicIDs {
+			if known == id {
+				return "id of " + name
+			}
+		}
+		return "some id"
+	case definitions.String:
+		text := v.String()
+		switch {
+		case strings.HasSuffix(f.Name, "error_message") || f.Name == "documentation":
+			return map[bool]string{true: "some text", false: `""`}[text != ""]
+		case f.Name == "log_dir":
+			return strings.ReplaceAll(text, s.Dir, "DIR")
+		}
+		text = strings.ReplaceAll(text, s.Dir, "DIR")
+		text = strings.ReplaceAll(text, s.ControllerAddr, "CONTROLLER")
+		text = strings.ReplaceAll(text, s.Addr, "BROKER")
+		return fmt.Sprintf("%q", text)
+	case definitions.Bytes:
+		return fmt.Sprintf("%x", v.Bytes())
+	case definitions.Records:
+		return s.batches(v.Bytes())
+	}
+	if v.Type() == reflect.TypeFor[kafka.ErrorCode]() {
+		return kafka.ErrorCode(v.Int()).String()
+	}
+	if v.CanInt() {
+		n := v.Int()
+		switch f.Name {
+		case "throttle_time_ms":
+			return "0" // quotas have tests of their own
+		case "producer_id":
+			return s.producerSymbol(n)
+		case "session_id":
+			return map[bool]string{true: "a session", false: "0"}[n != 0]
+		case "port":
+			return s.portSymbol(n)
+		case "log_append_time_ms", "last_timestamp", "last_fetch_timestamp", "last_caught_up_timestamp", "timestamp":
+			if n > clockFrom {
+				return "about now"
+			}
+		case "finalized_features_epoch", "total_bytes", "usable_bytes", "high_watermark_of_metadata":
+			return map[bool]string{true: "some", false: "none"}[n >= 0]
+		}
+		return fmt.Sprint(n)
+	}
+	return fmt.Sprint(v.Interface())
+}
+
+// clockFrom is when the clock began, in milliseconds: plans use timestamps well below it, so what lies above was
+// read off a clock.
+const clockFrom = 1_700_000_000_000
+
+func (s *Side) producerSymbol(id int64) string {
+	if id < 0 {
+		return fmt.Sprint(id)
+	}
+	if i := slices.Index(s.producers, id); i >= 0 {
+		return fmt.Sprintf("producer %d", i)
+	}
+	if id >= 999_999_000 {
+		return fmt.Sprintf("stranger %d", id-999_999_000)
+	}
+	return "some producer"
+}
+
+func (s *Side) portSymbol(port int64) string {
+	if strings.HasSuffix(s.Addr, fmt.Sprintf(":%d", port)) {
+		return "BROKER"
+	}
+	if strings.HasSuffix(s.ControllerAddr, fmt.Sprintf(":%d", port)) {
+		return "CONTROLLER"
+	}
+	return fmt.Sprint(port)
+}
+
+// batches renders record batches: every header field, the payload by its checksum, producer ids as symbols and
+// times of a clock as such. A batch that the answer cuts off is shown as far as it goes.
+func (s *Side) batches(b []byte) string {
+	var out []string
+	for len(b) >= 61 {
+		size := int(binary.BigEndian.Uint32(b[8:])) + 12
+		if size < 61 || size > len(b) {
+			break
+		}
+		batch := b[:size]
+		b = b[size:]
+		stamp := func(at int) string {
+			n := int64(binary.BigEndian.Uint64(batch[at:]))
+			if n > clockFrom {
+				return "now"
+			}
+			return fmt.Sprint(n)
+		}
+		sum := crc32.Checksum(batch[21:], crc32.MakeTable(crc32.Castagnoli)) == binary.BigEndian.Uint32(batch[17:])
+		out = append(out, fmt.Sprintf("{offset %d epoch %d magic %d crc-ok %v attributes %d delta %d base-time %s max-time %s %s producer-epoch %d sequence %d count %d payload %d:%08x}",
+			binary.BigEndian.Uint64(batch), int32(binary.BigEndian.Uint32(batch[12:])), batch[16], sum, binary.BigEndian.Uint16(batch[21:]),
+			binary.BigEndian.Uint32(batch[23:]), stamp(27), stamp(35), s.producerSymbol(int64(binary.BigEndian.Uint64(batch[43:]))),
+			int16(binary.BigEndian.Uint16(batch[51:])), int32(binary.BigEndian.Uint32(batch[53:])), binary.BigEndian.Uint32(batch[57:]),
+			len(batch)-61, crc32.ChecksumIEEE(batch[61:])))
+	}
+	if len(b) > 0 {
+		out = append(out, fmt.Sprintf("and %d bytes", len(b)))
+	}
+	return strings.Join(out, " ")
+}
+
+// errorsIn collects the error codes that an answer holds, None aside.
+func errorsIn(m wire.Message, version int16, found func(kafka.ErrorCode)) {
+	var walk func(v reflect.Value)
+	walk = func(v reflect.Value) {
+		switch v.Kind() {
+		case reflect.Pointer:
+			if !v.IsNil() {
+				walk(v.Elem())
+			}
+		case reflect.Slice:
+			if v.Type().Elem().Kind() == reflect.Struct || v.Type().Elem().Kind() == reflect.Pointer {
+				for i := range v.Len() {
+					walk(v.Index(i))
+				}
+			}
+		case reflect.Struct:
+			for i := range v.NumField() {
+				if v.Type().Field(i).Type == reflect.TypeFor[kafka.ErrorCode]() {
+					if code := kafka.ErrorCode(v.Field(i).Int()); code != kafka.None {
+						found(code)
+					}
+					continue
+				}
+				walk(v.Field(i))
+			}
+		}
+	}
+	walk(reflect.ValueOf(m))
+}

@@ -1,0 +1,173 @@
+package differential
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/millrace-io/millrace/internal/wire"
+	"github.com/millrace-io/millrace/kafka"
+)
+
+// Runner runs sequences against the two sides and counts what happened.
+type Runner struct {
+	Kafka, Millrace *Side
+	Known           []*Known
+	Requests        int
+	Sequences       int
+	Codes           map[wire.APIKey]map[kafka.ErrorCode]int // that Kafka answered with
+	Found           []Finding
+	Log             func(format string, args ...any)
+}
+
+// Finding is one difference that is not known, with what led to it.
+type Finding struct {
+	Difference
+	Sequence string
+	Step     string
+}
+
+// Run runs one sequence on both sides and records how they differ.
+func (r *Runner) Run(q *Sequence) error {
+	r.Sequences++
+	r.Kafka.begin()
+	r.Millrace.begin()
+	for i := range q.Steps {
+		step := &q.Steps[i]
+		if step.Settle != nil {
+			if i == len(q.Steps)-1 {
+				r.compareFiles(q) // the last step takes the topics away
+			}
+			for _, side := range []*Side{r.Kafka, r.Millrace} {
+				if err := settle(side, step); err != nil {
+					return fmt.Errorf("%s, step %d (%s) on %s: %w", q, i, step.What, side.Name, err)
+				}
+			}
+			continue
+		}
+		kafkaAnswer, millraceAnswer := r.do(r.Kafka, step), r.do(r.Millrace, step)
+		r.Requests++
+		if kafkaAnswer.Response != nil {
+			errorsIn(kafkaAnswer.Response, kafkaAnswer.Version, func(code kafka.ErrorCode) {
+				if r.Codes[step.Key] == nil {
+					r.Codes[step.Key] = make(map[kafka.ErrorCode]int)
+				}
+				r.Codes[step.Key][code]++
+			})
+		}
+		for _, d := range diff(step.Key, step.Version, r.Kafka.render(kafkaAnswer), r.Millrace.render(millraceAnswer)) {
+			r.note(d, q, fmt.Sprintf("%d (%s)", i, step.What))
+		}
+	}
+	return nil
+}
+
+func (r *Runner) note(d Difference, q *Sequence, step string) {
+	known := false
+	for _, k := range r.Known {
+		if k.matches(d) {
+			k.Hits++
+			known = true
+		}
+	}
+	if !known {
+		r.Found = append(r.Found, Finding{d, q.String(), step})
+	}
+}
+
+func (r *Runner) do(s *Side, step *Step) Answer {
+	message := step.Make(s)
+	body := message.AppendTo(nil, step.Version)
+	if step.Mangle != nil {
+		body = step.Mangle(body)
+	}
+	version := step.Version
+	if step.Future > 0 {
+		version = step.Future
+	}
+	began := time.Now()
+	answer := s.send(step.Conn, step.Key, version, body, step.Silent)
+	if took := time.Since(began); took > 2*time.Second {
+		r.Log("%s took %v to answer %s v%d (%s)", s.Name, took.Round(time.Millisecond), step.Key, version, step.What)
+	}
+	if answer.Response != nil && step.After != nil {
+		step.After(s, answer.Response)
+	}
+	return answer
+}
+
+func settle(s *Side, step *Step) error {
+	for deadline := time.Now().Add(settleFor); ; {
+		done, err := step.Settle(s)
+		if done || err != nil {
+			return err
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("not settled within %v", settleFor)
+		}
+		time.Sleep(2 * time.Millisecond) // a server's state has no event to wait for
+	}
+}
+
+// compareFiles compares the log files that the two sides hold for the topics of a sequence, batch by batch.
+func (r *Runner) compareFiles(q *Sequence) {
+	for _, name := range q.Topics {
+		theirs, ours := r.Kafka.files(name), r.Millrace.files(name)
+		names := slices.Sorted(maps.Keys(theirs))
+		for file := range ours {
+			if _, ok := theirs[file]; !ok {
+				names = append(names, file)
+			}
+		}
+		for _, file := range names {
+			x, y := theirs[file], ours[file]
+			if x != y {
+				r.note(Difference{API: "files", Path: "log", Where: file, Kafka: x, Millrace: y}, q, "files of "+name)
+			}
+		}
+	}
+}
+
+// files renders the .log files of a topic.
+func (s *Side) files(topic string) map[string]string {
+	out := make(map[string]string)
+	logs, _ := filepath.Glob(filepath.Join(s.Dir, topic+"-*", "*.log"))
+	for _, path := range logs {
+		dir := filepath.Base(filepath.Dir(path))
+		if tail := strings.TrimPrefix(dir, topic+"-"); strings.ContainsAny(tail, ".-_") {
+			continue // being deleted, or a partition of another topic
+		}
+		f, err := os.Open(path)
+		if err != nil {
+			continue
+		}
+		raw, _ := io.ReadAll(f)
+		f.Close()
+		// A file may be longer than its batches: space set aside reads as zeros.
+		if i := len(bytes.TrimRight(raw, "\x00")); i+61 < len(raw) {
+			raw = raw[:min(len(raw), batchesEnd(raw))]
+		}
+		out[filepath.Join(dir, filepath.Base(path))] = s.batches(raw)
+	}
+	return out
+}
+
+// batchesEnd is where the batches of a file end and the space set aside begins.
+func batchesEnd(b []byte) int {
+	at := 0
+	for at+61 <= len(b) {
+		size := int(int32(binary.BigEndian.Uint32(b[at+8:]))) + 12
+		if size < 61 || at+size > len(b) {
+			break
+		}
+		at += size
+	}
+	return at
+}
