@@ -4,8 +4,10 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"sort"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -17,12 +19,20 @@ import (
 )
 
 var (
-	per      = flag.Int("per", 3, "valid and bad sequences of each API and version; the full run takes 20")
+	per      = flag.Int("per", sequences(), "valid and bad sequences of each API and version; the full run takes 20")
 	seed     = flag.Uint64("seed", 0, "seed of the first sequence; 0 draws one")
 	only     = flag.String("api", "", "run this API alone")
 	selfTest = flag.Bool("self", false, "compare Apache Kafka with a second Apache Kafka: the runner must find nothing")
 	fail     = flag.Int("show", 60, "differences to print")
 )
+
+// sequences is how many sequences a run takes where no flag says: SEQUENCES in the environment, or 2.
+func sequences() int {
+	if n, err := strconv.Atoi(os.Getenv("SEQUENCES")); err == nil {
+		return n
+	}
+	return 2
+}
 
 // TestDifferential is the whole comparison. It fails on a difference that known.txt does not name, and on an
 // entry of known.txt that the run did not meet.

@@ -14,7 +14,6 @@ type move func(w *world)
 // valid ones are requests a client may well send, whatever the state makes of them, the bad ones must be refused.
 type book struct {
 	valid, bad []move
-	setup      func(w *world) // instead of the usual one
 }
 
 // books holds the APIs that run, by key. An API joins on the day that it is served.
