@@ -110,7 +110,9 @@ func (k *Key) Int64(value string) (int64, error) {
 }
 
 // Float64 parses a value of the key.
-func (k *Key) Float64(value string) (float64, error) { return named[float64](k, value)(ParseFloat64(value)) }
+func (k *Key) Float64(value string) (float64, error) {
+	return named[float64](k, value)(ParseFloat64(value))
+}
 
 // List parses a value of the key.
 func (k *Key) List(value string) []string { return ParseList(value) }

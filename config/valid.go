@@ -107,17 +107,17 @@ func InFold(words ...string) Validator {
 	})
 }
 
-// ListOf accepts lists of the given words, each at most once; the empty list too.
+// ListOf accepts lists of the given words; the empty list too. A word that stands twice counts once, as in
+// Kafka, but an empty element is an error (KIP-1161).
 func ListOf(words ...string) Validator {
 	description := "[" + strings.Join(words, ", ") + "]"
-	distinct := Distinct()
 	return Func(description, func(value string) error {
 		for _, element := range ParseList(value) {
 			if !slices.Contains(words, element) {
 				return fmt.Errorf("want a list of any of %s", strings.Join(words, ", "))
 			}
 		}
-		return distinct.Check(value)
+		return nil
 	})
 }
 
