@@ -21,8 +21,8 @@ import (
 type Record struct {
 	Offset      int64
 	OffsetDelta int32
-	Timestamp   int64 // milliseconds; -1 none
-	Attributes  int8  // no bit has a meaning yet
+	Timestamp   int64  // milliseconds; -1 none
+	Attributes  int8   // no bit has a meaning yet
 	Key, Value  []byte // nil is null
 	Headers     []RecordHeader
 }
