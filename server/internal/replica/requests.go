@@ -193,7 +193,9 @@ type PartitionStats struct {
 	LeaderEpoch   int32
 	Replicas, ISR int
 	UnderMinISR   bool
+	Online        bool
 	Start, End    int64
+	Flushed       int64
 	HighWatermark int64
 	Size          int64
 	Segments      int

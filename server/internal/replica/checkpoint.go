@@ -1,0 +1,160 @@
+package replica
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/millrace-io/millrace/kafka"
+	"github.com/millrace-io/millrace/server/internal/commitlog"
+)
+
+// Kafka's checkpoint files in a log directory, each a text of `topic partition offset`.
+const (
+	recoveryPointFile = "recovery-point-offset-checkpoint"
+	highWatermarkFile = "replication-offset-checkpoint"
+	startOffsetFile   = "log-start-offset-checkpoint"
+)
+
+// checkpoint is one of those files: whether it is behind, and for how long it may be.
+type checkpoint struct {
+	name     string
+	interval time.Duration
+	behind   atomic.Bool
+	mu       sync.Mutex // held while the file is written
+}
+
+// moved notes that something changed; the first change arms the timer of the next save.
+func (c *checkpoint) moved(d *logDir, save func()) {
+	if !c.behind.Load() && c.behind.CompareAndSwap(false, true) {
+		d.after(c.interval, save)
+	}
+}
+
+func (d *logDir) highMoved()  { d.highs.moved(d, d.saveHighs) }
+func (d *logDir) pointMoved() { d.points.moved(d, d.savePoints) }
+func (d *logDir) startMoved() { d.starts.moved(d, d.saveStarts) }
+
+// saveHighs writes replication-offset-checkpoint.
+func (d *logDir) saveHighs() {
+	if err := d.saveHighsNow(); err != nil {
+		d.notSaved(&d.highs, err, d.saveHighs)
+	}
+}
+
+func (d *logDir) saveHighsNow() error {
+	return d.save(&d.highs, func(p *Partition) (int64, bool) { return p.high.Load(), true })
+}
+
+// saveStarts writes log-start-offset-checkpoint: the logs whose start was moved.
+func (d *logDir) saveStarts() {
+	if err := d.saveStartsNow(); err != nil {
+		d.notSaved(&d.starts, err, d.saveStarts)
+	}
+}
+
+func (d *logDir) saveStartsNow() error {
+	return d.save(&d.starts, func(p *Partition) (int64, bool) {
+		start := p.log.StartOffset()
+		return start, start > 0
+	})
+}
+
+// savePoints writes recovery-point-offset-checkpoint. A log of class cache that is dirty is flushed on this
+// occasion: the operating system has written most of it by now, and recovery gets shorter. What that round
+// flushes is in the next save.
+func (d *logDir) savePoints() {
+	if err := d.savePointsNow(); err != nil {
+		d.notSaved(&d.points, err, d.savePoints)
+		return
+	}
+	if d.floor.grown() {
+		if err := d.room.withReserve(d.compactFloor); err != nil {
+			d.notSaved(&d.points, err, d.savePoints)
+			return
+		}
+	}
+	dirty := false
+	for p := range d.hosted() {
+		if p.log.EndOffset() > p.log.Flushed() {
+			d.sync.add(p)
+			dirty = true
+		}
+	}
+	if dirty {
+		d.sync.kick()
+		d.pointMoved()
+	}
+}
+
+func (d *logDir) savePointsNow() error {
+	return d.save(&d.points, func(p *Partition) (int64, bool) { return p.log.RecoveryPoint(), true })
+}
+
+// compactFloor drops from the journal every entry but the last of each log.
+func (d *logDir) compactFloor() error {
+	return d.floor.rewrite(func(b []byte) []byte {
+		for p := range d.hosted() {
+			if flushed := p.log.Flushed(); flushed > p.log.StartOffset() {
+				b = appendFloor(b, p.topic.id, p.index, flushed)
+			}
+		}
+		for log, flushed := range d.unopened {
+			b = appendFloor(b, log.TopicID, log.Partition, flushed)
+		}
+		return b
+	})
+}
+
+// save writes one checkpoint file out of the replicas in the directory.
+func (d *logDir) save(c *checkpoint, value func(p *Partition) (offset int64, listed bool)) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if d.offline.Load() {
+		return nil
+	}
+	c.behind.Store(false) // what changes from here on may be missing, and asks for another save
+	var entries []commitlog.CheckpointEntry
+	for p := range d.hosted() {
+		if offset, listed := value(p); listed {
+			entries = append(entries, commitlog.CheckpointEntry{Partition: p.tp(), Offset: offset})
+		}
+	}
+	return d.room.withReserve(func() error { return commitlog.WriteCheckpoint(d.fs, d.path(c.name), entries) })
+}
+
+// notSaved sees to a checkpoint that could not be written: a full disk is waited for, the old file stays and is
+// only older; any other error ends the directory.
+func (d *logDir) notSaved(c *checkpoint, err error, save func()) {
+	if isFull(err) {
+		d.log.Warn("no room for a checkpoint; the old one stays and it is tried again", "file", d.path(c.name), "err", err)
+		c.moved(d, save)
+		return
+	}
+	d.fail(fmt.Errorf("write %s: %w", d.path(c.name), err))
+}
+
+// hosted yields the replicas in the directory whose logs are open.
+func (d *logDir) hosted() func(yield func(*Partition) bool) {
+	return func(yield func(*Partition) bool) {
+		for p := range d.manager.topics.replicas() {
+			if p.dir == d && p.log != nil && !yield(p) {
+				return
+			}
+		}
+	}
+}
+
+// readCheckpoint reads one checkpoint file; one that is missing is empty.
+func (d *logDir) readCheckpoint(name string) (map[kafka.TopicPartition]int64, error) {
+	entries, err := commitlog.ReadCheckpoint(d.fs, d.path(name))
+	if err != nil {
+		return nil, err
+	}
+	offsets := make(map[kafka.TopicPartition]int64, len(entries))
+	for _, e := range entries {
+		offsets[e.Partition] = e.Offset
+	}
+	return offsets, nil
+}

@@ -1,0 +1,154 @@
+package replica
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"path"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/millrace-io/millrace/kafka"
+	"github.com/millrace-io/millrace/server/internal/metadata"
+	"github.com/millrace-io/millrace/server/internal/vfs"
+)
+
+// logDir is one log directory: its lock, its syncer, its checkpoints, its reserve, and whether it is online.
+type logDir struct {
+	Dir
+	manager *Manager
+	fs      vfs.FS
+	log     *slog.Logger
+	lock    io.Closer
+
+	// offline is set once, by fail, and never taken back.
+	offline  atomic.Bool
+	cordoned atomic.Bool
+	// damage counts what recovery and the scrubber found bad.
+	damage atomic.Int64
+	// replicas counts the partitions placed here.
+	replicas atomic.Int32
+
+	sync  syncer
+	stall stallWatch
+	floor *floor
+	room  room
+
+	// What changed since it was last saved. The first change arms the timer of its checkpoint; a directory
+	// where nothing moves has none.
+	highs, points, starts checkpoint
+
+	// startWaiters are the DeleteRecords that wait for their log start to be saved.
+	startsMu     sync.Mutex
+	startWaiters []startWaiter
+
+	// clean says that the last stop was clean, with the broker epoch its marker held.
+	clean      bool
+	cleanEpoch int64
+	// fromManifest says that the directory was not listed.
+	fromManifest bool
+	// unopened are the logs that could not be opened, with the floors that hold for them. While there are any, no
+	// stop counts as clean: the next start must look at them again.
+	unopened map[kafka.TopicIDPartition]int64
+
+	// tasks are the timers' functions and background loops under way; closing refuses new ones.
+	tasksMu sync.Mutex
+	tasks   sync.WaitGroup
+	closing bool
+
+	janitor janitor
+}
+
+func newLogDir(m *Manager, dir Dir) *logDir {
+	d := &logDir{Dir: dir, manager: m, fs: m.fs, log: m.log}
+	d.sync.dir = d
+	d.sync.ended.L = &d.sync.mu
+	d.stall.dir = d
+	d.room.dir = d
+	d.janitor.init(d)
+	d.highs.name, d.highs.interval = highWatermarkFile, m.broker.HighWatermarkCheckpointInterval
+	d.points.name, d.points.interval = recoveryPointFile, m.broker.OffsetCheckpointInterval
+	d.starts.name, d.starts.interval = startOffsetFile, m.broker.StartOffsetCheckpointInterval
+	return d
+}
+
+// path returns the path of a file in the directory.
+func (d *logDir) path(name string) string { return path.Join(d.Path, name) }
+
+// task runs f unless the directory is closing; Close waits for it.
+func (d *logDir) task(f func()) {
+	if d.begin() {
+		defer d.tasks.Done()
+		f()
+	}
+}
+
+// begin counts a task in, unless the directory is closing.
+func (d *logDir) begin() bool {
+	d.tasksMu.Lock()
+	defer d.tasksMu.Unlock()
+	if d.closing {
+		return false
+	}
+	d.tasks.Add(1)
+	return true
+}
+
+// endTasks refuses new tasks and waits for those under way.
+func (d *logDir) endTasks() {
+	d.tasksMu.Lock()
+	d.closing = true
+	d.tasksMu.Unlock()
+	d.tasks.Wait()
+}
+
+// after runs f as a task when the delay is over.
+func (d *logDir) after(delay time.Duration, f func()) *time.Timer {
+	return time.AfterFunc(delay, func() { d.task(f) })
+}
+
+// place chooses the directory of a new replica: the one the image names when it is ours and online, otherwise
+// the online, uncordoned one with the fewest replicas, the first of them by path. With every directory cordoned
+// the least full of those is taken, since the controller placed the replica here knowing that.
+func (m *Manager) place(assigned kafka.DirectoryID) (*logDir, error) {
+	for _, d := range m.dirs {
+		if d.ID == assigned {
+			return d, nil
+		}
+	}
+	var best *logDir
+	better := func(d *logDir) bool {
+		switch {
+		case best == nil:
+			return true
+		case d.cordoned.Load() != best.cordoned.Load():
+			return best.cordoned.Load()
+		}
+		return d.replicas.Load() < best.replicas.Load()
+	}
+	for _, d := range m.dirs {
+		if !d.offline.Load() && better(d) {
+			best = d
+		}
+	}
+	if best == nil {
+		return nil, fmt.Errorf("no log directory is online: %w", kafka.KafkaStorageError)
+	}
+	return best, nil
+}
+
+// cordon takes over from the image which directories take no new replicas (KIP-1066).
+func (m *Manager) cordon(image *metadata.Image) {
+	self := image.Broker(m.nodeID)
+	if self == nil {
+		return
+	}
+	for _, d := range m.dirs {
+		cordoned := false
+		for _, id := range self.CordonedDirs {
+			cordoned = cordoned || id == d.ID
+		}
+		d.cordoned.Store(cordoned)
+	}
+}

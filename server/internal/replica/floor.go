@@ -1,0 +1,220 @@
+package replica
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io/fs"
+	"os"
+	"path"
+	"sync"
+
+	"github.com/millrace-io/millrace/kafka"
+	"github.com/millrace-io/millrace/server/internal/vfs"
+)
+
+// floorFile is the name of the durable floor in a log directory.
+const floorFile = "millrace-durable-floor"
+
+// The durable floor says how far each log of a directory was flushed before anything was acknowledged on the
+// strength of it (DESIGN: damage is not a torn tail). After a crash, a bad batch below a log's floor was once
+// good on the disk: that is damage and must be told. A bad batch above it may be a write that the crash tore.
+//
+// The file is a header and then entries of one size, appended by each round of group commit:
+//
+//	header   0       8         10        12                          28       32
+//	         ┌───────┬─────────┬─────────┬───────────────────────────┬────────┐
+//	         │ magic │ version │ size of │ zeros                     │ CRC-32C│
+//	         │MRFLOOR│ = 1     │ entry=32│                           │ of 0–28│
+//	         └───────┴─────────┴─────────┴───────────────────────────┴────────┘
+//	entry    0                          16          20           28       32
+//	         ┌──────────────────────────┬───────────┬────────────┬────────┐
+//	         │ topic id                 │ partition │ flushed    │ CRC-32C│
+//	         │                          │ int32     │ int64      │ of 0–28│
+//	         └──────────────────────────┴───────────┴────────────┴────────┘
+//
+// All numbers are big-endian. Sixteen entries fill a sector, so an entry is never torn in two by a sector that was
+// written and one that was not; each has a checksum of its own, and a bad one costs itself alone. For one replica
+// the last good entry holds.
+const (
+	floorMagic      = "MRFLOOR\x00"
+	floorVersion    = 1
+	floorHeaderSize = 32
+	floorEntrySize  = 32
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// floor is the journal of one directory. add and write are called by the syncer's round alone; mu keeps rounds
+// and compaction apart.
+type floor struct {
+	fs   vfs.FS
+	path string
+
+	mu    sync.Mutex
+	file  vfs.File
+	size  int64
+	batch []byte // the entries of the round under way
+	// dirty is true when size is past what was synced.
+	dirty bool
+	// compacted is the size after the last rewrite.
+	compacted int64
+}
+
+// openFloor reads the journal of a directory, and begins a new one in its place when begin is called. Entries that
+// do not check are counted in bad.
+func openFloor(fsys vfs.FS, dir string) (f *floor, floors map[kafka.TopicIDPartition]int64, bad int, err error) {
+	f = &floor{fs: fsys, path: path.Join(dir, floorFile)}
+	data, err := vfs.ReadFile(fsys, f.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return f, nil, 0, nil
+	}
+	if err != nil {
+		return nil, nil, 0, err
+	}
+	floors, bad, err = parseFloors(data)
+	return f, floors, bad, err
+}
+
+// parseFloors reads a journal. What is not a whole entry at the end is what a crash left of one.
+func parseFloors(data []byte) (floors map[kafka.TopicIDPartition]int64, bad int, err error) {
+	floors = map[kafka.TopicIDPartition]int64{}
+	if len(data) < floorHeaderSize {
+		return floors, 0, nil // a crash before the first sync
+	}
+	header := data[:floorHeaderSize]
+	if string(header[:8]) == floorMagic {
+		if v := binary.BigEndian.Uint16(header[8:]); v != floorVersion {
+			return nil, 0, fmt.Errorf("%s has version %d and this build reads %d: start the version of Millrace that wrote it", floorFile, v, floorVersion)
+		}
+	} else {
+		bad++ // the entries check themselves, and their size has never been another
+	}
+	for rest := data[floorHeaderSize:]; len(rest) >= floorEntrySize; rest = rest[floorEntrySize:] {
+		e := rest[:floorEntrySize]
+		if crc32.Checksum(e[:28], castagnoli) != binary.BigEndian.Uint32(e[28:]) {
+			bad++
+			continue
+		}
+		key := kafka.TopicIDPartition{TopicID: kafka.TopicID(e[:16]), Partition: int32(binary.BigEndian.Uint32(e[16:]))}
+		floors[key] = int64(binary.BigEndian.Uint64(e[20:]))
+	}
+	return floors, bad, nil
+}
+
+func appendFloorHeader(b []byte) []byte {
+	at := len(b)
+	b = append(b, floorMagic...)
+	b = binary.BigEndian.AppendUint16(b, floorVersion)
+	b = binary.BigEndian.AppendUint16(b, floorEntrySize)
+	b = append(b, make([]byte, 16)...)
+	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b[at:], castagnoli))
+}
+
+func appendFloor(b []byte, id kafka.TopicID, partition int32, flushed int64) []byte {
+	at := len(b)
+	b = append(b, id[:]...)
+	b = binary.BigEndian.AppendUint32(b, uint32(partition))
+	b = binary.BigEndian.AppendUint64(b, uint64(flushed))
+	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b[at:], castagnoli))
+}
+
+// add notes a floor of the round under way.
+func (f *floor) add(p *Partition, flushed int64) {
+	f.batch = appendFloor(f.batch, p.topic.id, p.index, flushed)
+}
+
+// write appends the floors of the round to the journal. They are in the file when it returns, and on the disk with
+// the next sync.
+func (f *floor) write() error {
+	if len(f.batch) == 0 {
+		return nil
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	_, err := f.file.WriteAt(f.batch, f.size)
+	if err != nil {
+		return fmt.Errorf("write the durable floor: %w", err)
+	}
+	f.size += int64(len(f.batch))
+	f.batch = f.batch[:0]
+	f.dirty = true
+	return nil
+}
+
+func (f *floor) unsynced() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.dirty
+}
+
+// sync makes what was written so far durable.
+func (f *floor) sync() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.dirty || f.file == nil {
+		return nil
+	}
+	if err := f.file.Sync(); err != nil {
+		return fmt.Errorf("sync the durable floor: %w", err)
+	}
+	f.dirty = false
+	return nil
+}
+
+// rewrite replaces the journal by one that holds only the floors that are still of use: those above the recovery
+// points that lie in their checkpoint. The directory must not be in the middle of a round's write; mu sees to it.
+func (f *floor) rewrite(live func(b []byte) []byte) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	data := live(appendFloorHeader(nil))
+	tmp := f.path + ".tmp"
+	file, err := f.fs.OpenFile(tmp, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o644)
+	if err != nil {
+		return err
+	}
+	if _, err = file.WriteAt(data, 0); err == nil {
+		err = file.Sync()
+	}
+	if err == nil {
+		err = f.fs.Rename(tmp, f.path)
+	}
+	if err == nil {
+		err = f.fs.SyncDir(path.Dir(f.path))
+	}
+	if err != nil {
+		file.Close()
+		return fmt.Errorf("rewrite the durable floor: %w", err)
+	}
+	if f.file != nil {
+		f.file.Close()
+	}
+	f.file, f.size, f.dirty = file, int64(len(data)), false
+	f.compacted = f.size
+	return nil
+}
+
+// floorGrowth is how many bytes, and how many times its size, the journal grows before it is rewritten.
+const (
+	floorGrowth       = 256 << 10
+	floorGrowthFactor = 4
+)
+
+// grown reports whether the journal is worth rewriting.
+func (f *floor) grown() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.size > max(floorGrowth, floorGrowthFactor*f.compacted)
+}
+
+func (f *floor) close() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.file == nil {
+		return nil
+	}
+	err := f.file.Close()
+	f.file = nil
+	return err
+}

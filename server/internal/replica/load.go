@@ -1,0 +1,302 @@
+package replica
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/millrace-io/millrace/kafka"
+	"github.com/millrace-io/millrace/server/internal/commitlog"
+	"github.com/millrace-io/millrace/server/internal/vfs"
+)
+
+// lockFile is the file that keeps two brokers out of one directory.
+const lockFile = ".lock"
+
+// loadedLog is a log that Load found and no image has placed yet.
+type loadedLog struct {
+	dir  *logDir
+	log  *commitlog.Log // nil when it could not be opened
+	id   kafka.TopicID
+	high int64
+}
+
+// progress counts logs over all directories.
+type progress struct {
+	done, total atomic.Int64
+	report      func(done, total int)
+}
+
+func (p *progress) found(n int) {
+	p.total.Add(int64(n))
+	p.tell()
+}
+
+func (p *progress) step() {
+	p.done.Add(1)
+	p.tell()
+}
+
+func (p *progress) tell() {
+	if p.report != nil {
+		p.report(int(p.done.Load()), int(p.total.Load()))
+	}
+}
+
+// Load opens the log directories, all at a time, and recovers what an unclean stop left. report, which may be nil,
+// hears of logs done and found so far, from several goroutines. A directory that fails goes offline with its
+// partitions; the error says that another process holds one, that none is left, or that ctx ended.
+func (m *Manager) Load(ctx context.Context, report func(done, total int)) error {
+	m.loaded = map[kafka.TopicPartition]loadedLog{}
+	p := &progress{report: report}
+	found := make([]map[kafka.TopicPartition]loadedLog, len(m.dirs))
+	errs := make([]error, len(m.dirs))
+	var all sync.WaitGroup
+	for i, d := range m.dirs {
+		all.Go(func() { found[i], errs[i] = d.load(ctx, p) })
+	}
+	all.Wait()
+	online := 0
+	for i, d := range m.dirs {
+		switch err := errs[i]; {
+		case err == nil:
+			online++
+		case errors.Is(err, vfs.ErrLocked):
+			return fmt.Errorf("log directory %s is in use by another broker: stop it, or give this one a directory of its own: %w", d.Path, err)
+		case ctx.Err() != nil:
+			return ctx.Err()
+		default:
+			d.fail(err)
+		}
+		for tp, l := range found[i] {
+			if other, twice := m.loaded[tp]; twice {
+				d.log.Warn("a partition lies in two directories; the first counts", "partition", tp, "kept", other.dir.Path, "set_aside", d.Path)
+				d.setAside(tp, l)
+				continue
+			}
+			m.loaded[tp] = l
+		}
+	}
+	if online == 0 && len(m.dirs) > 0 {
+		return errors.Join(append([]error{errors.New("no log directory could be opened")}, errs...)...)
+	}
+	return nil
+}
+
+// load opens one directory.
+func (d *logDir) load(ctx context.Context, p *progress) (map[kafka.TopicPartition]loadedLog, error) {
+	lock, err := d.fs.Lock(d.path(lockFile))
+	if err != nil {
+		return nil, err
+	}
+	d.lock = lock
+	if err := d.room.prepare(); err != nil {
+		return nil, err
+	}
+	floor, floors, bad, err := openFloor(d.fs, d.Path)
+	if err != nil {
+		return nil, fmt.Errorf("read the durable floor of %s: %w", d.Path, err)
+	}
+	if bad > 0 {
+		d.damage.Add(int64(bad))
+		d.log.Warn("entries of the durable floor do not check and are left out; the floor of their logs may be lower than it was", "dir", d.Path, "entries", bad)
+	}
+	found, err := d.openLogs(ctx, floors, p)
+	if err != nil {
+		return nil, err
+	}
+	// The journal begins anew with what was found: floors above the recovery points, of logs that are there.
+	err = d.room.withReserve(func() error {
+		return floor.rewrite(func(b []byte) []byte {
+			for tp, l := range found {
+				if l.log != nil && l.log.Flushed() > l.log.StartOffset() && !d.clean {
+					b = appendFloor(b, l.id, tp.Partition, l.log.Flushed())
+				}
+			}
+			for log, at := range d.unopened {
+				b = appendFloor(b, log.TopicID, log.Partition, at)
+			}
+			return b
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	d.floor = floor
+	return found, nil
+}
+
+// openLogs opens the logs of the directory: cold from the manifest after a clean stop, each by itself otherwise.
+func (d *logDir) openLogs(ctx context.Context, floors map[kafka.TopicIDPartition]int64, p *progress) (map[kafka.TopicPartition]loadedLog, error) {
+	epoch, clean, err := commitlog.ReadCleanShutdown(d.fs, d.Path)
+	if err != nil {
+		return nil, err
+	}
+	d.clean, d.cleanEpoch = clean, epoch
+	var entries []manifestEntry
+	if clean {
+		if entries, err = readManifest(d.fs, d.Path, epoch); err != nil {
+			d.log.Info("no manifest to start from; each log is looked at", "dir", d.Path, "why", err)
+			entries = nil
+		}
+		// From here on a stop is unclean until the next Close says otherwise.
+		if err := d.fs.Remove(d.path(manifestFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		if err := commitlog.RemoveCleanShutdown(d.fs, d.Path); err != nil {
+			return nil, err
+		}
+	}
+	highs, err := d.readCheckpoint(highWatermarkFile)
+	if err != nil {
+		return nil, err
+	}
+	if entries != nil {
+		d.fromManifest = true
+		return d.openCold(entries, highs, p), nil
+	}
+	points, err := d.readCheckpoint(recoveryPointFile)
+	if err != nil {
+		return nil, err
+	}
+	starts, err := d.readCheckpoint(startOffsetFile)
+	if err != nil {
+		return nil, err
+	}
+	tps, err := d.list()
+	if err != nil {
+		return nil, err
+	}
+	p.found(len(tps))
+	found := make(map[kafka.TopicPartition]loadedLog, len(tps))
+	var mu sync.Mutex
+	var next atomic.Int32
+	var failure error
+	work := func() {
+		for {
+			i := int(next.Add(1)) - 1
+			if i >= len(tps) || ctx.Err() != nil {
+				return
+			}
+			tp := tps[i]
+			l, err := d.openLog(tp, points, starts, floors)
+			l.high = highs[tp]
+			mu.Lock()
+			found[tp] = l
+			if l.log == nil {
+				log := kafka.TopicIDPartition{TopicID: l.id, Partition: tp.Partition}
+				if d.unopened == nil {
+					d.unopened = map[kafka.TopicIDPartition]int64{}
+				}
+				d.unopened[log] = max(floors[log], points[tp])
+			}
+			if err != nil && failure == nil {
+				failure = err
+				next.Store(int32(len(tps)))
+			}
+			mu.Unlock()
+			p.step()
+		}
+	}
+	var helpers sync.WaitGroup
+	for range max(1, d.manager.broker.RecoveryThreads) - 1 {
+		helpers.Go(work)
+	}
+	work()
+	helpers.Wait()
+	if failure == nil {
+		failure = ctx.Err()
+	}
+	return found, failure
+}
+
+// openCold makes the logs of a manifest, touching none of their files.
+func (d *logDir) openCold(entries []manifestEntry, highs map[kafka.TopicPartition]int64, p *progress) map[kafka.TopicPartition]loadedLog {
+	p.found(len(entries))
+	found := make(map[kafka.TopicPartition]loadedLog, len(entries))
+	for i := range entries {
+		e := &entries[i]
+		tp := e.partition
+		log := commitlog.OpenCold(d.options(tp, e.id), e.summary)
+		found[tp] = loadedLog{dir: d, log: log, id: e.id, high: highs[tp]}
+	}
+	p.done.Add(int64(len(entries)))
+	p.tell()
+	return found
+}
+
+// options is what every log of the directory is made of.
+func (d *logDir) options(tp kafka.TopicPartition, id kafka.TopicID) commitlog.Options {
+	m := d.manager
+	config, _ := m.config(m.image.Load(), "")
+	return commitlog.Options{
+		FS: d.fs, Dir: d.path(tp.String()), Partition: tp, TopicID: id, Config: config,
+		Handles: m.handles, Log: d.log, StartOffset: -1, Clean: d.clean, ProducerIDExpiration: m.broker.ProducerIDExpiration,
+	}
+}
+
+// openLog opens one log. A damaged one is no error: it stays closed, its partition is offline and the log says what
+// to do. An error is one of the disk.
+func (d *logDir) openLog(tp kafka.TopicPartition, points, starts map[kafka.TopicPartition]int64, floors map[kafka.TopicIDPartition]int64) (loadedLog, error) {
+	l := loadedLog{dir: d}
+	id, err := commitlog.ReadPartitionMetadata(d.fs, d.path(tp.String()))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if errors.Is(err, commitlog.ErrIO) {
+			return l, err
+		}
+		d.log.Error("the topic id of a log cannot be read", "partition", tp, "err", err)
+	}
+	l.id = id
+	o := d.options(tp, id)
+	o.RecoveryPoint = points[tp]
+	o.Floor = max(floors[kafka.TopicIDPartition{TopicID: id, Partition: tp.Partition}], o.RecoveryPoint)
+	if start, ok := starts[tp]; ok {
+		o.StartOffset = start
+	}
+	err = d.room.withReserve(func() (err error) {
+		l.log, err = commitlog.Open(o, time.Now())
+		return err
+	})
+	switch {
+	case err == nil:
+		return l, nil
+	case errors.Is(err, commitlog.ErrDamaged):
+		l.log = nil
+		d.damage.Add(1)
+		d.log.Error("a log is damaged below what was acknowledged; the partition is offline and nothing was cut. Restore its directory from a copy, or run `millrace log check` on it and decide what to give up",
+			"partition", tp, "dir", o.Dir, "floor", o.Floor, "err", err)
+		return l, nil
+	}
+	l.log = nil
+	return l, fmt.Errorf("open %s: %w", o.Dir, err)
+}
+
+// list returns the partitions that have a directory here. What is being deleted is handed to the janitor.
+func (d *logDir) list() ([]kafka.TopicPartition, error) {
+	entries, err := d.fs.ReadDir(d.Path)
+	if err != nil {
+		return nil, err
+	}
+	var tps []kafka.TopicPartition
+	for _, e := range entries {
+		name := e.Name()
+		if !e.IsDir() {
+			continue
+		}
+		switch tp, ok := commitlog.ParseDirName(name); {
+		case strings.HasSuffix(name, deleteSuffix):
+			d.janitor.doom(d.path(name), 0)
+		case ok && tp.Topic != kafka.MetadataTopic:
+			tps = append(tps, tp)
+		}
+	}
+	return tps, nil
+}
+
+// deleteSuffix ends the names of directories that are being deleted.
+const deleteSuffix = "-delete"

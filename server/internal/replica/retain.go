@@ -1,0 +1,250 @@
+package replica
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/millrace-io/millrace/kafka"
+	"github.com/millrace-io/millrace/server/internal/commitlog"
+)
+
+// janitor does what a directory needs now and then: retention, cooling of idle logs, removal of what was deleted,
+// background flushing by flush.ms, and the scrubber. It owns timers; nothing runs between its rounds, and nothing
+// is kept per partition.
+type janitor struct {
+	dir *logDir
+
+	ctx    context.Context // ends with stop
+	cancel context.CancelFunc
+
+	mu sync.Mutex
+	// doomed are directories to delete, armed says that a timer for the next of them is.
+	doomed []doomed
+	armed  bool
+}
+
+type doomed struct {
+	path string
+	at   time.Time
+}
+
+const (
+	// retainFirst is when retention runs for the first time: a full disk should not wait five minutes.
+	retainFirst = 30 * time.Second
+	// scrubFirst and scrubEvery say when the scrubber begins a walk through the directory.
+	scrubFirst = 10 * time.Minute
+	scrubEvery = 7 * 24 * time.Hour
+	// sweepFirst is when the directory is looked through for what an earlier run left to be deleted; a start
+	// from a manifest does not list it.
+	sweepFirst = 5 * time.Second
+)
+
+func (j *janitor) init(d *logDir) {
+	j.dir = d
+	j.ctx, j.cancel = context.WithCancel(context.Background())
+}
+
+// start arms the first rounds.
+func (j *janitor) start() {
+	d := j.dir
+	if d.offline.Load() {
+		return
+	}
+	b := d.manager.broker
+	d.after(min(retainFirst, b.RetentionCheckInterval), j.retain)
+	d.after(sweepFirst, j.sweep)
+	if b.ScrubBytesPerSecond > 0 {
+		d.after(scrubFirst, j.scrub)
+	}
+	if b.FlushSchedulerInterval < foreverish {
+		d.after(b.FlushSchedulerInterval, j.flush)
+	}
+}
+
+// foreverish is the least interval that means never: a timer that far away would overflow.
+const foreverish = 100 * 365 * 24 * time.Hour
+
+// stop ends what runs for long.
+func (j *janitor) stop() { j.cancel() }
+
+// retain lets go of what retention lets go of, in every log of the directory, and cools the idle ones.
+func (j *janitor) retain() {
+	d := j.dir
+	now := time.Now()
+	var freed int64
+	for p := range d.hosted() {
+		if j.ctx.Err() != nil || d.offline.Load() {
+			return
+		}
+		freed += p.retain(now)
+	}
+	if freed > 0 {
+		d.log.Info("retention freed room", "dir", d.Path, "bytes", freed)
+	}
+	d.after(d.manager.broker.RetentionCheckInterval, j.retain)
+}
+
+// retain is one log's part of it.
+func (p *Partition) retain(now time.Time) (freed int64) {
+	wake := newWakes()
+	defer wake.run()
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	if p.role.gone {
+		return 0
+	}
+	start := p.log.StartOffset()
+	freed, err := p.log.Retain(now, p.high.Load())
+	if err != nil {
+		if isIO(err) {
+			p.dir.fail(err)
+			return 0
+		}
+		p.dir.log.Warn("retention of a log failed; it is tried again", "partition", p.tp(), "err", err)
+	}
+	if p.log.StartOffset() != start {
+		p.dir.startMoved()
+		p.wakeFetches(wake)
+	}
+	if !p.touched.Swap(false) && !p.dirty.Load() {
+		p.log.Cool()
+	}
+	return freed
+}
+
+// flush flushes what flush.ms asks for: logs of class cache that were last flushed longer ago than that.
+func (j *janitor) flush() {
+	d := j.dir
+	now := time.Now().UnixMilli()
+	for p := range d.hosted() {
+		if age := now - p.flushedAt.Load(); age >= p.topic.settings.Load().log.FlushMs && p.log.EndOffset() > p.log.Flushed() {
+			d.sync.add(p)
+		}
+	}
+	d.sync.kick()
+	d.after(d.manager.broker.FlushSchedulerInterval, j.flush)
+}
+
+// doom hands over a directory to be deleted after a delay: files of it may still be read by a response under way.
+func (j *janitor) doom(path string, delay time.Duration) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.doomed = append(j.doomed, doomed{path, time.Now().Add(delay)})
+	j.arm()
+}
+
+// arm sets the timer for the next directory to delete. The caller holds mu.
+func (j *janitor) arm() {
+	if j.armed || len(j.doomed) == 0 {
+		return
+	}
+	next := j.doomed[0].at
+	for _, x := range j.doomed {
+		if x.at.Before(next) {
+			next = x.at
+		}
+	}
+	j.armed = true
+	j.dir.after(time.Until(next), j.execute)
+}
+
+// execute deletes the directories whose time has come.
+func (j *janitor) execute() {
+	d := j.dir
+	now := time.Now()
+	j.mu.Lock()
+	j.armed = false
+	var due []doomed
+	kept := j.doomed[:0]
+	for _, x := range j.doomed {
+		if x.at.After(now) {
+			kept = append(kept, x)
+		} else {
+			due = append(due, x)
+		}
+	}
+	j.doomed = kept
+	j.mu.Unlock()
+	for _, x := range due {
+		if j.ctx.Err() != nil || d.offline.Load() {
+			return // the next start finds the rest
+		}
+		if err := d.fs.RemoveAll(x.path); err != nil {
+			d.log.Warn("a deleted log's directory could not be removed; the next start tries again", "dir", x.path, "err", err)
+			continue
+		}
+		d.log.Info("deleted log", "dir", x.path)
+	}
+	j.mu.Lock()
+	j.arm()
+	j.mu.Unlock()
+}
+
+// sweep hands over what an earlier run left to be deleted.
+func (j *janitor) sweep() {
+	if !j.dir.fromManifest {
+		return // the listing of the start has seen to it
+	}
+	if _, err := j.dir.list(); err != nil {
+		j.dir.log.Warn("the log directory could not be looked through", "dir", j.dir.Path, "err", err)
+	}
+}
+
+// scrub walks through every log of the directory, slowly, and reports damage. Nothing is cut or changed: readers
+// check the checksums of what they read, and whoever runs the node decides.
+func (j *janitor) scrub() {
+	d := j.dir
+	limit := &pace{perSecond: d.manager.broker.ScrubBytesPerSecond}
+	for p := range d.hosted() {
+		if j.ctx.Err() != nil || d.offline.Load() {
+			return
+		}
+		err := p.log.Scrub(j.ctx, limit)
+		switch {
+		case err == nil, errors.Is(err, context.Canceled), p.currentRole().gone:
+		case isIO(err):
+			d.fail(err)
+			return
+		default:
+			d.damage.Add(1)
+			d.log.Error("the scrubber found damage; what it names must not be served, and is refused by readers that check checksums. Restore the log's directory from a copy, or delete the topic",
+				"partition", p.tp(), "dir", d.Path, "err", err)
+		}
+	}
+	d.after(scrubEvery, j.scrub)
+}
+
+// pace bounds how fast the scrubber reads.
+type pace struct {
+	perSecond int64
+	begun     time.Time
+	taken     int64
+}
+
+// Wait takes n bytes, and waits until the rate allows them.
+func (l *pace) Wait(ctx context.Context, n int) error {
+	if l.begun.IsZero() {
+		l.begun = time.Now()
+	}
+	l.taken += int64(n)
+	due := l.begun.Add(time.Duration(float64(l.taken) / float64(l.perSecond) * float64(time.Second)))
+	wait := time.Until(due)
+	if wait <= 0 {
+		return ctx.Err()
+	}
+	t := time.NewTimer(wait)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
+
+// isIO reports whether an error says that the disk failed, rather than what lies on it.
+func isIO(err error) bool {
+	return errors.Is(err, commitlog.ErrIO) && kafka.CodeOf(err) == kafka.UnknownServerError
+}

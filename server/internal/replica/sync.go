@@ -1,0 +1,346 @@
+package replica
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/millrace-io/millrace/kafka"
+	"github.com/millrace-io/millrace/server/internal/commitlog"
+)
+
+// syncer brings the logs of one directory to the disk by group commit. One round syncs every log that became
+// dirty while the last round ran, all of them at a time, then writes the durable floor, and only then moves
+// watermarks and answers. There is no goroutine while nothing is dirty.
+//
+// A round hands over before it answers: with more logs dirty by then, another goroutine starts the next round
+// while this one encodes and sends what its own round released.
+type syncer struct {
+	dir *logDir
+
+	mu sync.Mutex
+	// dirty are the partitions to sync in the next round, each once (Partition.dirty).
+	dirty, spare []*Partition
+	// running is true while a goroutine runs rounds or is about to.
+	running bool
+	// floorDue asks for a round although no log is dirty, so that the last floor gets to the disk.
+	floorDue bool
+	closed   bool
+	// active counts the goroutines that sync or still answer; ended is told when one goes.
+	active int
+	ended  sync.Cond
+
+	// waits is true while dirty holds something that nobody was started for: kick looks here first.
+	waits atomic.Bool
+	// dirDue is true when a partition's directory was made or renamed and the log directory not synced since.
+	dirDue atomic.Bool
+
+	// Only the goroutine that runs a round touches what follows.
+	items []syncItem
+
+	idle *time.Timer
+	// Counters, for metrics and tests.
+	roundsDone, logsSynced atomic.Int64
+}
+
+type syncItem struct {
+	partition *Partition
+	flush     commitlog.Flush
+	err       error
+	// gone: the log was deleted while its files were synced, and their errors mean nothing.
+	gone bool
+}
+
+// syncsAtOnce bounds the fdatasync calls under way in one directory; each blocks a thread.
+const syncsAtOnce = 16
+
+// floorSyncDelay is how long the last floor of a burst may lie in the page cache only.
+const floorSyncDelay = 50 * time.Millisecond
+
+// add puts a partition on the list for the next round; kick, called after a request's last add, starts it.
+func (s *syncer) add(p *Partition) {
+	if p.dirty.Load() || p.dirty.Swap(true) {
+		return
+	}
+	s.mu.Lock()
+	s.dirty = append(s.dirty, p)
+	s.mu.Unlock()
+	s.waits.Store(true)
+}
+
+// kick starts a round when something is dirty and none is running. A round that is running takes what was added
+// meanwhile when it ends.
+func (s *syncer) kick() {
+	if !s.waits.Load() {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.waits.Store(false)
+	s.start()
+}
+
+// start starts a goroutine for the next round, unless there is one or nothing to do. The caller holds mu.
+func (s *syncer) start() {
+	if s.running || s.closed || len(s.dirty) == 0 && !s.floorDue {
+		return
+	}
+	s.running = true
+	s.active++
+	go s.run()
+}
+
+// run runs one round, hands over to the next, and answers.
+func (s *syncer) run() {
+	s.mu.Lock()
+	round := s.dirty
+	s.dirty, s.spare = s.spare[:0], nil
+	s.floorDue = false
+	s.waits.Store(false)
+	s.mu.Unlock()
+
+	wake := newWakes()
+	s.round(round, wake)
+	clear(round)
+
+	s.mu.Lock()
+	s.spare = round[:0]
+	s.running = false
+	s.start()
+	s.mu.Unlock()
+	wake.run()
+
+	s.mu.Lock()
+	s.active--
+	s.ended.Broadcast()
+	s.mu.Unlock()
+}
+
+// round makes the dirty logs of the directory durable, and everything that an acknowledgement rests on.
+func (s *syncer) round(round []*Partition, wake *wakes) {
+	d := s.dir
+	s.roundsDone.Add(1)
+	d.stall.start()
+	items := s.items[:0]
+	for _, p := range round {
+		// Cleared before the flush begins: what is appended from here on asks for another round.
+		p.dirty.Store(false)
+		if p.currentRole().gone {
+			continue
+		}
+		if f, ok := p.log.BeginFlush(); ok {
+			items = append(items, syncItem{partition: p, flush: f})
+		}
+	}
+	s.logsSynced.Add(int64(len(items)))
+	err := s.syncAll(items)
+	d.stall.stop()
+
+	// An error of one file says what the disk is: nothing of this round counts, and the directory is over.
+	for i := range items {
+		it := &items[i]
+		if err != nil {
+			it.err = err
+		}
+		flushed := it.partition.log.EndFlush(it.flush, it.err)
+		if it.err == nil && !it.gone {
+			d.floor.add(it.partition, flushed)
+			it.partition.flushedAt.Store(time.Now().UnixMilli())
+		}
+	}
+	if err == nil {
+		err = d.floor.write()
+	}
+	if err != nil {
+		d.fail(err)
+	} else if len(items) > 0 {
+		for i := range items {
+			items[i].partition.advance(wake)
+		}
+		d.pointMoved()
+		s.later()
+	}
+	clear(items)
+	s.items = items[:0]
+}
+
+// syncAll issues the syncs of a round together: the logs', the floor's of the round before, and the directory's
+// when partitions were made in it. It returns the first error.
+func (s *syncer) syncAll(items []syncItem) error {
+	d := s.dir
+	jobs := len(items)
+	floorDue, dirDue := d.floor.unsynced(), s.dirDue.Swap(false)
+	if floorDue {
+		jobs++
+	}
+	if dirDue {
+		jobs++
+	}
+	var floorErr, dirErr error
+	job := func(i int) {
+		switch {
+		case i < len(items):
+			items[i].err = items[i].flush.Sync()
+		case i == len(items) && floorDue:
+			floorErr = d.floor.sync()
+		default:
+			dirErr = d.fs.SyncDir(d.Path)
+		}
+	}
+	var next atomic.Int32
+	work := func() {
+		for {
+			i := int(next.Add(1)) - 1
+			if i >= jobs {
+				return
+			}
+			job(i)
+		}
+	}
+	var helpers sync.WaitGroup
+	for range min(jobs, syncsAtOnce) - 1 {
+		helpers.Go(work)
+	}
+	work()
+	helpers.Wait()
+	if dirErr != nil {
+		s.dirDue.Store(true)
+	}
+	for i := range items {
+		it := &items[i]
+		if it.err == nil {
+			continue
+		}
+		if !it.partition.currentRole().gone {
+			return it.err
+		}
+		it.err, it.gone = nil, true
+	}
+	if floorErr != nil {
+		return floorErr
+	}
+	return dirErr
+}
+
+// later arranges that the floor just written gets to the disk even when no other round follows.
+func (s *syncer) later() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.dirty) > 0 || s.closed {
+		return
+	}
+	if s.idle == nil {
+		s.idle = time.AfterFunc(floorSyncDelay, s.syncFloor)
+		return
+	}
+	s.idle.Reset(floorSyncDelay)
+}
+
+// dirChanged notes that a partition's directory was made or renamed.
+func (s *syncer) dirChanged() {
+	s.dirDue.Store(true)
+	s.later()
+}
+
+func (s *syncer) syncFloor() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.dir.floor.unsynced() || s.dirDue.Load() {
+		s.floorDue = true
+		s.start()
+	}
+}
+
+// close ends the rounds: what is dirty is synced by one more, and nothing is after that.
+func (s *syncer) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.floorDue = true
+	s.start()
+	for s.active > 0 || s.running {
+		s.ended.Wait()
+	}
+	s.closed = true
+	if s.idle != nil {
+		s.idle.Stop()
+	}
+}
+
+// stallWatch notices a sync that does not return.
+type stallWatch struct {
+	dir   *logDir
+	begun time.Time
+	timer *time.Timer
+
+	mu              sync.Mutex
+	under, reported bool
+}
+
+// start begins to watch a round.
+func (w *stallWatch) start() {
+	w.begun = time.Now()
+	w.mu.Lock()
+	w.under, w.reported = true, false
+	w.mu.Unlock()
+	limit := w.dir.manager.broker.SyncStallTimeout
+	if w.timer == nil {
+		w.timer = time.AfterFunc(limit, w.report)
+	} else {
+		w.timer.Reset(limit)
+	}
+}
+
+func (w *stallWatch) report() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.under || w.reported {
+		return // it returned just now
+	}
+	w.reported = true
+	d, limit := w.dir, w.dir.manager.broker.SyncStallTimeout
+	d.log.Error("a sync of the disk hangs; giving up the leaderships in this directory, since nothing can be acknowledged", "dir", d.Path, "limit", limit)
+	if c := d.manager.cluster; c != nil {
+		c.SyncStalled(d.Dir, limit)
+	}
+}
+
+// stop ends the watch of a round.
+func (w *stallWatch) stop() {
+	w.timer.Stop()
+	w.mu.Lock()
+	reported := w.reported
+	w.under = false
+	w.mu.Unlock()
+	if reported {
+		d, took := w.dir, time.Since(w.begun)
+		d.log.Warn("the sync that hung has returned", "dir", d.Path, "took", took)
+		if c := d.manager.cluster; c != nil {
+			c.SyncResumed(d.Dir, took)
+		}
+	}
+}
+
+// fail takes the directory offline, for good: a sync or a write failed, and what the disk holds since is not
+// known. Its partitions answer KAFKA_STORAGE_ERROR; the other directories go on.
+func (d *logDir) fail(cause error) {
+	if d.offline.Swap(true) {
+		return
+	}
+	d.log.Error("log directory failed and is offline; its partitions are not available on this node until it is repaired and the node restarted", "dir", d.Path, "err", cause)
+	wake := newWakes()
+	for p := range d.manager.topics.replicas() {
+		if p.dir == d {
+			p.fail(kafka.KafkaStorageError, wake)
+		}
+	}
+	wake.run()
+	remaining := 0
+	for _, other := range d.manager.dirs {
+		if !other.offline.Load() {
+			remaining++
+		}
+	}
+	if c := d.manager.cluster; c != nil {
+		c.DirFailed(d.Dir, remaining, cause)
+	}
+}
