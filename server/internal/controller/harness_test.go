@@ -185,7 +185,9 @@ func (k *cluster) ask(request wire.Message) (wire.Message, error) {
 	return response, nil
 }
 
-func directory(broker int32, n byte) kafka.DirectoryID { return kafka.DirectoryID{0: byte(broker), 1: n, 15: 200} }
+func directory(broker int32, n byte) kafka.DirectoryID {
+	return kafka.DirectoryID{0: byte(broker), 1: n, 15: 200}
+}
 
 func (k *cluster) registration(id int32, dirs int, rack string) *wire.BrokerRegistrationRequest {
 	k.incarnated++
@@ -343,11 +345,14 @@ func (k *cluster) run(command string) string {
 		result = show(k.beat(id(), false, true)) + "\n"
 	case "wait", "late":
 		d, _ := time.ParseDuration(words[1])
-		if words[0] == "wait" {
-			k.c.Tick(k.now)
-			k.c.lead.wakeAt = k.now.Add(d)
+		end := k.now.Add(d)
+		for k.now.Before(end) {
+			next := k.c.Tick(k.now)
+			if words[0] == "late" || next.IsZero() || next.After(end) {
+				next = end
+			}
+			k.now = next
 		}
-		k.now = k.now.Add(d)
 		k.c.Tick(k.now)
 	case "state":
 		return k.state()

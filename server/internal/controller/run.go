@@ -171,6 +171,10 @@ func (c *Controller) Tick(now time.Time) time.Time {
 		l.sessions.forget(stale)
 	}
 	l.wakeAt = l.sessions.next(c.sessionTimeout)
+	// It looks oftener than it must, to notice soon and closely how long it was itself away.
+	if soon := now.Add(c.sessionTimeout / 8); l.wakeAt.After(soon) {
+		l.wakeAt = soon
+	}
 	return l.wakeAt
 }
 
