@@ -57,13 +57,17 @@ func (m *Manager) Apply(image *metadata.Image, delta *metadata.Delta) {
 	}
 }
 
-// settingsOf returns the effective settings of a topic. Topics without settings of their own share one value.
+// settingsOf returns the effective settings of a topic. Topics whose settings are the defaults share one
+// value.
 func (m *Manager) settingsOf(image *metadata.Image, name string) *settings {
 	if name != "" && len(image.Config(kafka.ResourceTopic, name)) == 0 {
 		return m.defaults
 	}
 	s := new(settings)
 	s.log, s.TopicConfig = m.config(image, name)
+	if m.defaults != nil && *s == *m.defaults {
+		return m.defaults
+	}
 	return s
 }
 

@@ -193,8 +193,6 @@ func BrokerKeys() []config.Key {
 			Doc: "How often recovery points that moved are saved to the disk. A log of class cache that has been dirty for that long is flushed in the background."},
 		{Name: "log.flush.start.offset.checkpoint.interval.ms", Type: config.Int, Default: config.Value("60000"), Valid: config.AtLeast(0), Importance: config.High,
 			Doc: "How often log start offsets that moved are saved to the disk."},
-		{Name: "log.flush.scheduler.interval.ms", Type: config.Long, Default: config.Value("9223372036854775807"), Importance: config.High,
-			Doc: "How often the logs are looked through for what flush.ms asks to be flushed."},
 		{Name: "log.retention.check.interval.ms", Type: config.Long, Default: config.Value("300000"), Valid: config.AtLeast(1), Importance: config.Medium,
 			Doc: "How often logs are looked through for segments that retention lets go of."},
 		{Name: "num.recovery.threads.per.data.dir", Type: config.Int, Default: config.Value("2"), Valid: config.AtLeast(1), Importance: config.High, Update: config.ClusterWide,

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/millrace-io/millrace/kafka"
+	"github.com/millrace-io/millrace/server/internal/commitlog/segment"
 	"github.com/millrace-io/millrace/server/internal/metadata"
 	"github.com/millrace-io/millrace/server/internal/vfs"
 )
@@ -21,6 +22,7 @@ type logDir struct {
 	fs      vfs.FS
 	log     *slog.Logger
 	lock    io.Closer
+	handles *segment.Handles
 
 	// offline is set once, by fail, and never taken back.
 	offline  atomic.Bool
@@ -60,8 +62,8 @@ type logDir struct {
 	janitor janitor
 }
 
-func newLogDir(m *Manager, dir Dir) *logDir {
-	d := &logDir{Dir: dir, manager: m, fs: m.fs, log: m.log}
+func newLogDir(m *Manager, dir Dir, handles *segment.Handles) *logDir {
+	d := &logDir{Dir: dir, manager: m, fs: m.fs, log: m.log, handles: handles}
 	d.sync.dir = d
 	d.sync.ended.L = &d.sync.mu
 	d.stall.dir = d

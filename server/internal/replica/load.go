@@ -236,7 +236,7 @@ func (d *logDir) options(tp kafka.TopicPartition, id kafka.TopicID) commitlog.Op
 	config, _ := m.config(m.image.Load(), "")
 	return commitlog.Options{
 		FS: d.fs, Dir: d.path(tp.String()), Partition: tp, TopicID: id, Config: config,
-		Handles: m.handles, Log: d.log, StartOffset: -1, Clean: d.clean, ProducerIDExpiration: m.broker.ProducerIDExpiration,
+		Handles: d.handles, Log: d.log, StartOffset: -1, Clean: d.clean, ProducerIDExpiration: m.broker.ProducerIDExpiration,
 	}
 }
 

@@ -28,7 +28,6 @@ type Manager struct {
 	config  func(image *metadata.Image, topic string) (commitlog.Config, TopicConfig)
 
 	dirs     []*logDir
-	handles  *segment.Handles
 	topics   *directory
 	sessions *sessions
 
@@ -57,11 +56,10 @@ func New(o Options) *Manager {
 	if handles == 0 {
 		handles = defaultHandles
 	}
-	m.handles = segment.NewHandles(o.FS, handles)
 	m.image.Store(metadata.Empty())
 	m.brokerEpoch.Store(-1)
 	for _, dir := range o.Dirs {
-		m.dirs = append(m.dirs, newLogDir(m, dir))
+		m.dirs = append(m.dirs, newLogDir(m, dir, segment.NewHandles(o.FS, max(1, handles/len(o.Dirs)))))
 	}
 	return m
 }
