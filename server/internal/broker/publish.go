@@ -1,0 +1,69 @@
+package broker
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/millrace-io/millrace/server/internal/metadata"
+)
+
+// publisher hands images on. While the replicas are being loaded nothing can be handed to them; then they get
+// the newest image, whole.
+type publisher struct {
+	image atomic.Pointer[metadata.Image] // the newest that all rooms have
+
+	mu     sync.Mutex
+	loaded bool
+	newest *metadata.Image // the newest that was published; handed on once loaded
+}
+
+// Publish is a metadata.Publisher. It is called from one goroutine, in the order of the log, and hands the image
+// to every room that acts on metadata, always in this order:
+//
+//  1. the replicas: partitions appear, change and go, with their configurations;
+//  2. requests, which see the image from now on and find the partitions it promises;
+//  3. the lifecycle: the next heartbeat says how far this broker has come.
+func (b *Broker) Publish(image *metadata.Image, delta *metadata.Delta) {
+	p := &b.publisher
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.newest = image
+	if p.loaded {
+		b.hand(image, delta)
+	}
+}
+
+// Loaded says that the replicas have been loaded: they are given the newest image, and every later one.
+func (b *Broker) Loaded() {
+	p := &b.publisher
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.loaded = true
+	if p.newest != nil {
+		b.hand(p.newest, metadata.NewDelta(p.newest))
+	}
+}
+
+// hand gives an image to every room, in order. Called with the publisher's mu held.
+func (b *Broker) hand(image *metadata.Image, delta *metadata.Delta) {
+	b.o.Replicas.Apply(image, delta)
+	b.publisher.image.Store(image)
+
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	recovering := b.life.state == Recovering
+	b.life.published(image.Offset(), time.Now())
+	me := image.Broker(b.o.NodeID)
+	if !b.isReady && me != nil && me.Epoch == b.life.epoch && !me.Fenced {
+		b.isReady = true
+		close(b.unfenced)
+	}
+	b.life.wantFence(len(b.stalls) > 0 && b.othersServe(), time.Now())
+	if recovering || len(b.stalls) > 0 {
+		b.nudge()
+	}
+}
+
+// Image returns the newest image that all rooms have, nil before the first.
+func (b *Broker) Image() *metadata.Image { return b.publisher.image.Load() }
