@@ -177,6 +177,9 @@ func TestResolve(t *testing.T) {
 	if e, _ := brokerTable().Resolve("log.retention.hours", nil, static("log.retention.hours", "9")); describe(e) != "9 4:log.retention.hours=9 5:log.retention.hours=168" || !e.ReadOnly || e.Default {
 		t.Errorf("%s %+v", describe(e), e)
 	}
+	if e, _ := brokerTable().Resolve("log.retention.ms", nil, static("log.retention.hours", "9")); describe(e) != "null" {
+		t.Errorf("a broker's key took the value of its family: %s", describe(e))
+	}
 }
 
 func TestTablesRefuseMistakes(t *testing.T) {

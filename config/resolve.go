@@ -94,7 +94,11 @@ func (k *Key) effective(layers []Layer) (value string, source Source, ok bool) {
 			}
 		}
 	}
-	for _, s := range k.synonyms() {
+	givers := k.synonyms()
+	if givers[0].Name == k.Name {
+		givers = givers[:1] // a broker's key: its family is listed beside it, but gives it no value
+	}
+	for _, s := range givers {
 		for _, l := range layers {
 			if l.Source.ofBroker() {
 				if v, set := l.Values[s.Name]; set {
