@@ -53,6 +53,8 @@ const (
 	attrTransactional = 0x10
 	attrControl       = 0x20
 	attrDeleteHorizon = 0x40
+
+	attrKnown = 0x7f
 )
 
 // Values that stand for "none" in a batch.
@@ -158,12 +160,12 @@ func (b Batch) SetLeaderEpoch(epoch int32) {
 }
 
 // SetMaxTimestamp changes the max timestamp and the timestamp type, and the CRC with them; nothing is touched
-// when both are so already.
+// when both are so already. Attributes without a meaning do not survive a change, as in Kafka.
 func (b Batch) SetMaxTimestamp(ts int64, logAppendTime bool) {
 	if b.MaxTimestamp() == ts && b.LogAppendTime() == logAppendTime {
 		return
 	}
-	attributes := b.Attributes() &^ attrLogAppendTime
+	attributes := b.Attributes() & attrKnown &^ attrLogAppendTime
 	if logAppendTime {
 		attributes |= attrLogAppendTime
 	}

@@ -36,6 +36,9 @@ type snappyBlocks struct {
 func (s *snappyBlocks) reset(src []byte, limit int) error {
 	s.src, s.limit = src, limit
 	s.bare = !bytes.HasPrefix(src, xerialMagic)
+	if len(src) == 0 {
+		return fmt.Errorf("%w: no snappy data at all", ErrDecompress)
+	}
 	if s.bare {
 		return nil
 	}
@@ -50,6 +53,9 @@ func (s *snappyBlocks) reset(src []byte, limit int) error {
 }
 
 func (s *snappyBlocks) next() ([]byte, error) {
+	for !s.bare && len(s.src) >= xerialHeaderLen && bytes.HasPrefix(s.src, xerialMagic) {
+		s.src = s.src[xerialHeaderLen:] // streams written one after the other
+	}
 	if len(s.src) == 0 {
 		return nil, io.EOF
 	}

@@ -45,10 +45,6 @@ type Valid struct {
 
 	// Bytes is the size of the records decompressed.
 	Bytes int64
-
-	// Renumber says that the offset deltas of a compressed batch are not 0, 1, 2 …: some old clients do that. The
-	// log must store Renumbered(batch) instead.
-	Renumber bool
 }
 
 // InvalidError says why a batch was refused. It carries the protocol's code: kafka.CodeOf finds it.
@@ -89,6 +85,9 @@ const maxRecordErrors = 10_000
 //	bytes that are no records, too many or too few         INVALID_RECORD
 //	records without key where keys are needed              INVALID_RECORD, with the records
 //	timestamps out of bounds                               INVALID_TIMESTAMP, with the records
+//
+// It is stricter than Kafka 4.4 where that would store what no consumer can read: an offset delta that is not the
+// record's index, and inside compressed batches a record whose length is not that of its fields, are refused.
 //
 // All errors are *InvalidError.
 func Validate(sent []byte, o *ValidateOptions, d *Decompressor) (Valid, error) {
@@ -210,9 +209,8 @@ func (o *ValidateOptions) records(v *Valid, d *Decompressor) error {
 		return o.broken(b, -1, err)
 	}
 	s := d.scanner(src)
-	compressed := b.Codec() != CodecNone
 	maxRecord := int32(0)
-	if compressed {
+	if b.Codec() != CodecNone {
 		maxRecord = o.MaxRecordBytes
 	}
 	base, appendTime, isAppendTime := b.BaseTimestamp(), b.MaxTimestamp(), b.LogAppendTime()
@@ -238,10 +236,10 @@ func (o *ValidateOptions) records(v *Valid, d *Decompressor) error {
 			}
 			continue
 		}
-		v.MaxTimestamp = max(v.MaxTimestamp, ts)
-		if rec.offsetDelta != i && compressed {
-			v.Renumber = true
+		if rec.offsetDelta != i && !o.Internal {
+			return o.broken(b, i, malformed("its offset delta is %d", rec.offsetDelta))
 		}
+		v.MaxTimestamp = max(v.MaxTimestamp, ts)
 	}
 	if err := s.end(); err != nil {
 		return o.broken(b, v.Count, err)
@@ -411,21 +409,3 @@ func (l *largeRecord) skip(n int32) {
 
 // consumed is how many decompressed bytes were passed.
 func (s *scanner) consumed() int64 { return s.read - int64(len(s.cur)) }
-
-// Renumbered appends the batch to dst with the offset deltas of its records made 0, 1, 2 …, as Kafka does for
-// clients that cannot count, and returns it with dst before it. d and c may be nil.
-func Renumbered(dst []byte, b Batch, codec Codec, level int, d *Decompressor, c *Compressor) ([]byte, error) {
-	o := BuilderOptions{
-		Codec: codec, Level: level, Compressor: c, BaseOffset: b.BaseOffset(), LeaderEpoch: b.LeaderEpoch(),
-		ProducerID: b.ProducerID(), ProducerEpoch: b.ProducerEpoch(), BaseSequence: b.BaseSequence(),
-		Transactional: b.Transactional(), Control: b.Control(), LogAppendTime: b.LogAppendTime(), AppendTime: b.MaxTimestamp(),
-	}
-	to := NewBuilder(o)
-	for r, err := range b.Records(d) {
-		if err != nil {
-			return dst, err
-		}
-		to.Append(r)
-	}
-	return to.Build(dst), nil
-}
