@@ -49,12 +49,10 @@ func (v *view) registerBroker(r *wire.BrokerRegistrationRequest, version int16) 
 		LogDirs: slices.SortedFunc(slices.Values(r.LogDirs), compareIDs),
 	}
 	for _, l := range r.Listeners {
-		registration.EndPoints = append(registration.EndPoints, wire.RegisterBrokerRecordEndPoints{
-			Name: l.Name, Host: l.Host, Port: l.Port, SecurityProtocol: l.SecurityProtocol})
+		registration.EndPoints = append(registration.EndPoints, wire.RegisterBrokerRecordEndPoints(l))
 	}
 	for _, f := range r.Features {
-		registration.Features = append(registration.Features, wire.RegisterBrokerRecordFeatures{
-			Name: f.Name, MinSupportedVersion: f.MinSupportedVersion, MaxSupportedVersion: f.MaxSupportedVersion})
+		registration.Features = append(registration.Features, wire.RegisterBrokerRecordFeatures(f))
 	}
 	var records []record
 	switch {

@@ -15,7 +15,8 @@ type Proposer interface {
 	// offset its last record will have. done is called once, from any goroutine, after the batch was committed
 	// and applied, or when it never will be. Batches are appended in the order of the calls. An error means that
 	// nothing was appended and done is not called; it is NOT_CONTROLLER when the epoch is over.
-	// done is never called from inside the call.
+	// done is never called from inside the call, and the call waits neither for done nor for whoever calls
+	// Publish or LeaderChanged: the controller holds its lock meanwhile.
 	ProposeAsync(epoch int32, records [][]byte, done func(lastOffset int64, err error)) (expectedOffset int64, err error)
 	// EndOffset is the offset that the next record will get.
 	EndOffset() int64

@@ -119,6 +119,7 @@ func (k *cluster) elect() {
 	k.lose()
 	k.log.epoch++
 	k.c.LeaderChanged(1, k.log.epoch)
+	k.c.Tick(k.now)
 }
 
 // lose ends the leadership and fails what waits.

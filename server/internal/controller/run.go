@@ -28,6 +28,9 @@ type Controller struct {
 	leader    int32
 	epoch     int32
 	lead      *leadership // nil while another node leads, or nobody does
+	// due says that this node leads and has not begun to decide. It begins with the next Tick or request and not
+	// in the call that says so, because that comes from the quorum, and beginning asks the quorum.
+	due bool
 
 	wake chan struct{} // the loop sleeps towards a deadline; this tells that it moved
 	stop chan struct{}
@@ -150,6 +153,7 @@ func (c *Controller) nudge() {
 func (c *Controller) Tick(now time.Time) time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.begin()
 	l := c.lead
 	if l == nil || l.broken {
 		return time.Time{}
@@ -201,9 +205,8 @@ func (c *Controller) LeaderChanged(leader, epoch int32) {
 	}
 	c.leader, c.epoch = leader, epoch
 	c.resign()
-	if leader == c.nodeID {
-		c.activate()
-	}
+	c.due = leader == c.nodeID
+	c.nudge()
 }
 
 // Leader returns the node that leads the quorum, NoNode when none is known, and its epoch.
@@ -226,8 +229,12 @@ func (c *Controller) resign() {
 	l.parked = nil
 }
 
-// activate begins to decide on the committed image.
-func (c *Controller) activate() {
+// begin starts to decide, on the committed image, when that is due.
+func (c *Controller) begin() {
+	if !c.due {
+		return
+	}
+	c.due = false
 	now := c.clock()
 	c.lead = &leadership{epoch: c.epoch, image: c.committed, index: newIndex(c.committed), sessions: newSessions(c.committed, now), next: c.quorum.EndOffset()}
 	if records := c.view(now).activation(); len(records) > 0 {
@@ -235,7 +242,6 @@ func (c *Controller) activate() {
 			c.log.Warn("the controller could not write its first records", "error", err)
 		}
 	}
-	c.nudge()
 }
 
 func (c *Controller) notController() error {
@@ -271,6 +277,7 @@ func (c *Controller) Handle(ctx context.Context, caller Caller, request wire.Mes
 func (c *Controller) submit(caller Caller, request wire.Message, version int16) (wire.Message, <-chan error, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.begin()
 	l := c.lead
 	if l == nil || l.broken {
 		return nil, nil, c.notController()
@@ -371,9 +378,8 @@ func (c *Controller) settle(l *leadership, number int64, err error, wait chan er
 	}
 	if l.broken && l.inFlight == 0 && c.lead == l {
 		c.lead = nil
-		if c.leader == c.nodeID && c.epoch == l.epoch {
-			c.activate()
-		}
+		c.due = c.leader == c.nodeID && c.epoch == l.epoch
+		c.nudge()
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/millrace-io/millrace/config"
@@ -524,4 +525,32 @@ func BenchmarkRestart100k(b *testing.B) {
 		k.beat(1, false, false)
 		k.log.last = nil
 	}
+}
+
+// The loop fences by itself, on real (here: fake) time, and ends with Close.
+func TestLoop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := &cluster{t: t, now: time.Now(), dice: rand.New(rand.NewPCG(1, 1))}
+		k.log.committed = metadata.Empty()
+		k.boot()
+		k.c.clock = time.Now
+		k.commitDirectly(&wire.FeatureLevelRecord{Name: featureMetadata, FeatureLevel: 33})
+		k.c.Start()
+		defer k.c.Close()
+		k.log.epoch++
+		k.c.LeaderChanged(1, k.log.epoch)
+		k.join(1, 1, "")
+		time.Sleep(1900 * time.Millisecond)
+		synctest.Wait()
+		k.deliver()
+		if k.log.committed.Broker(1).Fenced {
+			t.Fatal("fenced before its session ended")
+		}
+		time.Sleep(200 * time.Millisecond)
+		synctest.Wait()
+		k.deliver()
+		if !k.log.committed.Broker(1).Fenced {
+			t.Error("a broker that is silent for two seconds is not fenced")
+		}
+	})
 }
