@@ -1,7 +1,6 @@
 package replica
 
 import (
-	"errors"
 	"time"
 
 	"github.com/millrace-io/millrace/kafka"
@@ -141,20 +140,19 @@ func (p *Partition) await(req *AppendRequest, e *AppendEntry, position int64) {
 // appendFailed fills in what Kafka tells beside an error, and sees to a disk that is full or broken.
 func (p *Partition) appendFailed(e *AppendEntry, info commitlog.AppendInfo, err error) error {
 	e.RecordErrors = info.Errors
+	switch {
+	case isFull(err):
+		p.dir.room.ranFull(err)
+		return p.dir.fullError()
+	case isIO(err):
+		p.dir.fail(err)
+		return p.offlineError()
+	}
 	switch kafka.CodeOf(err) {
 	case kafka.UnknownTopicOrPartition, kafka.NotLeaderOrFollower, kafka.KafkaStorageError, kafka.MessageTooLarge,
 		kafka.RecordListTooLarge, kafka.CorruptMessage:
-		return err
-	case kafka.UnknownServerError:
-		switch {
-		case isFull(err):
-			p.dir.room.ranFull(err)
-			return p.dir.fullError()
-		case errors.Is(err, commitlog.ErrIO):
-			p.dir.fail(err)
-			return p.offlineError()
-		}
+	default:
+		e.LogStartOffset = p.log.StartOffset()
 	}
-	e.LogStartOffset = p.log.StartOffset()
 	return err
 }

@@ -289,7 +289,7 @@ func (d *logDir) list() ([]kafka.TopicPartition, error) {
 			continue
 		}
 		switch tp, ok := commitlog.ParseDirName(name); {
-		case strings.HasSuffix(name, deleteSuffix):
+		case strings.HasSuffix(name, commitlog.DeleteDirSuffix):
 			d.janitor.doom(d.path(name), 0)
 		case ok && tp.Topic != kafka.MetadataTopic:
 			tps = append(tps, tp)
@@ -297,6 +297,3 @@ func (d *logDir) list() ([]kafka.TopicPartition, error) {
 	}
 	return tps, nil
 }
-
-// deleteSuffix ends the names of directories that are being deleted.
-const deleteSuffix = "-delete"

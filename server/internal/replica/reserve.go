@@ -7,10 +7,10 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/millrace-io/millrace/kafka"
+	"github.com/millrace-io/millrace/server/internal/commitlog"
 )
 
 // reserveFile is the name of the file whose only content is the room it takes.
@@ -46,9 +46,7 @@ const (
 )
 
 // isFull reports whether an error says that the disk, or our share of it, is full.
-func isFull(err error) bool {
-	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
-}
+func isFull(err error) bool { return commitlog.IsFull(err) }
 
 // admit is asked before n bytes are written.
 func (r *room) admit(n int) error {

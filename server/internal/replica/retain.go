@@ -6,7 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/millrace-io/millrace/kafka"
 	"github.com/millrace-io/millrace/server/internal/commitlog"
 )
 
@@ -246,5 +245,5 @@ func (l *pace) Wait(ctx context.Context, n int) error {
 
 // isIO reports whether an error says that the disk failed, rather than what lies on it.
 func isIO(err error) bool {
-	return errors.Is(err, commitlog.ErrIO) && kafka.CodeOf(err) == kafka.UnknownServerError
+	return errors.Is(err, commitlog.ErrIO)
 }
