@@ -283,9 +283,8 @@ func (s *scanner) varint() (int32, error) {
 		s.cur = s.cur[n:]
 		return v, nil
 	}
-	var buf [maxVarintLen]byte
-	long, err := s.straddling(buf[:0], func(b []byte) (int64, int) { v, n := varint(b); return int64(v), n })
-	return int32(long), err
+	u, err := s.straddling(maxVarintLen)
+	return int32(uint32(u)>>1) ^ -int32(u&1), err
 }
 
 func (s *scanner) varlong() (int64, error) {
@@ -294,25 +293,24 @@ func (s *scanner) varlong() (int64, error) {
 		s.cur = s.cur[n:]
 		return v, nil
 	}
-	var buf [maxVarlongLen]byte
-	return s.straddling(buf[:0], varlong)
+	u, err := s.straddling(maxVarlongLen)
+	return int64(u>>1) ^ -int64(u&1), err
 }
 
-// straddling reads a varint that may lie in two blocks.
-func (s *scanner) straddling(buf []byte, parse func([]byte) (int64, int)) (int64, error) {
-	for {
+// straddling reads a varint, before the zigzag is undone, that may lie in two blocks.
+func (s *scanner) straddling(maxLen int) (u uint64, err error) {
+	for i := range maxLen {
 		if err := s.more(); err != nil {
 			return 0, short(err)
 		}
-		buf = append(buf, s.cur[0])
+		c := s.cur[0]
 		s.cur = s.cur[1:]
-		switch v, n := parse(buf); {
-		case n > 0:
-			return v, nil
-		case n < 0:
-			return 0, malformed("a variable-length number is too long")
+		u |= uint64(c&0x7f) << (7 * i)
+		if c < 0x80 {
+			return u, nil
 		}
 	}
+	return 0, malformed("a variable-length number is too long")
 }
 
 // skip passes over n bytes.

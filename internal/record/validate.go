@@ -45,6 +45,10 @@ type Valid struct {
 
 	// Bytes is the size of the records decompressed.
 	Bytes int64
+
+	// Renumber says that the offset deltas of the records are not 0, 1, 2 …, which some old clients get wrong. The
+	// log must store Renumbered(batch) instead.
+	Renumber bool
 }
 
 // InvalidError says why a batch was refused. It carries the protocol's code: kafka.CodeOf finds it.
@@ -86,8 +90,9 @@ const maxRecordErrors = 10_000
 //	records without key where keys are needed              INVALID_RECORD, with the records
 //	timestamps out of bounds                               INVALID_TIMESTAMP, with the records
 //
-// It is stricter than Kafka 4.4 where that would store what no consumer can read: an offset delta that is not the
-// record's index, and inside compressed batches a record whose length is not that of its fields, are refused.
+// It differs from Kafka 4.4 where that would store what no consumer can read. Inside compressed batches a record
+// whose length is not that of its fields is refused. Offset deltas that are not 0, 1, 2 … are to be made so, which
+// Kafka means to do as well, but stores them as they are when there is no compression and fails when there is.
 //
 // All errors are *InvalidError.
 func Validate(sent []byte, o *ValidateOptions, d *Decompressor) (Valid, error) {
@@ -237,7 +242,7 @@ func (o *ValidateOptions) records(v *Valid, d *Decompressor) error {
 			continue
 		}
 		if rec.offsetDelta != i && !o.Internal {
-			return o.broken(b, i, malformed("its offset delta is %d", rec.offsetDelta))
+			v.Renumber = true
 		}
 		v.MaxTimestamp = max(v.MaxTimestamp, ts)
 	}
@@ -409,3 +414,20 @@ func (l *largeRecord) skip(n int32) {
 
 // consumed is how many decompressed bytes were passed.
 func (s *scanner) consumed() int64 { return s.read - int64(len(s.cur)) }
+
+// Renumbered appends the batch to dst with the offset deltas of its records made 0, 1, 2 … in the order in which
+// they stand, and returns it with dst before it. d and c may be nil.
+func Renumbered(dst []byte, b Batch, codec Codec, level int, d *Decompressor, c *Compressor) ([]byte, error) {
+	to := NewBuilder(BuilderOptions{
+		Codec: codec, Level: level, Compressor: c, BaseOffset: b.BaseOffset(), LeaderEpoch: b.LeaderEpoch(),
+		ProducerID: b.ProducerID(), ProducerEpoch: b.ProducerEpoch(), BaseSequence: b.BaseSequence(),
+		Transactional: b.Transactional(), Control: b.Control(), LogAppendTime: b.LogAppendTime(), AppendTime: b.MaxTimestamp(),
+	})
+	for r, err := range b.Records(d) {
+		if err != nil {
+			return dst, err
+		}
+		to.Append(r)
+	}
+	return to.Build(dst), nil
+}

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"math"
 	"os"
 	"strconv"
@@ -25,15 +26,11 @@ var stricter = map[string]struct {
 	"record length too small/":                {kafka.InvalidRecord, "Kafka stores it, and no consumer can read it"},
 	"record length too large/":                {kafka.InvalidRecord, "Kafka stores it, and no consumer can read it"},
 	"record length off by one; bytes there/":  {kafka.InvalidRecord, "Kafka stores it, and no consumer can read it"},
+	"offset deltas all zero/":                 {kafka.None, "Kafka fails to rebuild the batch: UnsupportedOperationException"},
+	"offset deltas swapped/":                  {kafka.None, "Kafka fails to rebuild the batch: UnsupportedOperationException"},
+	"offset deltas from 1/":                   {kafka.None, "Kafka fails to rebuild the batch: UnsupportedOperationException"},
+	"offset delta negative/":                  {kafka.None, "Kafka fails to rebuild the batch: UnsupportedOperationException"},
 	"record length off by one the other way/": {kafka.InvalidRecord, "Kafka stores it, and no consumer can read it"},
-	"offset deltas all zero/none":             {kafka.InvalidRecord, "Kafka stores records of wrong offsets"},
-	"offset deltas swapped/none":              {kafka.InvalidRecord, "Kafka stores records of wrong offsets"},
-	"offset deltas from 1/none":               {kafka.InvalidRecord, "Kafka stores records of wrong offsets"},
-	"offset delta negative/none":              {kafka.InvalidRecord, "Kafka stores records of wrong offsets"},
-	"offset deltas all zero/":                 {kafka.InvalidRecord, "Kafka fails to rebuild the batch: UnsupportedOperationException"},
-	"offset deltas swapped/":                  {kafka.InvalidRecord, "Kafka fails to rebuild the batch: UnsupportedOperationException"},
-	"offset deltas from 1/":                   {kafka.InvalidRecord, "Kafka fails to rebuild the batch: UnsupportedOperationException"},
-	"offset delta negative/":                  {kafka.InvalidRecord, "Kafka fails to rebuild the batch: UnsupportedOperationException"},
 }
 
 // TestValidateAsKafka compares codes, refused records and the bytes that are stored with those of Apache Kafka.
@@ -75,6 +72,9 @@ func TestValidateAsKafka(t *testing.T) {
 			if code != e.code || code.String() == wantCode {
 				t.Errorf("%s: %v, want %v where Kafka says %s (%s)", name, err, e.code, wantCode, e.reason)
 			}
+			if err == nil {
+				checkRenumbered(t, name, v, d)
+			}
 			continue
 		}
 		if code.String() != wantCode {
@@ -101,6 +101,9 @@ func TestValidateAsKafka(t *testing.T) {
 		}
 		if err != nil {
 			continue
+		}
+		if want := strings.HasPrefix(name, "offset delta"); v.Renumber != want {
+			t.Errorf("%s: renumber %v", name, v.Renumber)
 		}
 		v.Batch.SetLeaderEpoch(5)
 		if !bytes.Equal(v.Batch, stored) {
@@ -130,6 +133,37 @@ func TestValidateAsKafka(t *testing.T) {
 		if !used[name] {
 			t.Errorf("the exception for %q is not needed", name)
 		}
+	}
+}
+
+// checkRenumbered makes sure that what becomes of wrong offset deltas is right.
+func checkRenumbered(t *testing.T, name string, v Valid, d *Decompressor) {
+	if !v.Renumber {
+		t.Errorf("%s: passed as it is", name)
+	}
+	fixed, err := Renumbered(nil, v.Batch, v.Batch.Codec(), LevelDefault, d, nil)
+	if err != nil {
+		t.Fatal(name, err)
+	}
+	var values []string
+	for r, err := range v.Batch.Records(d) {
+		if err != nil {
+			t.Fatal(name, err)
+		}
+		values = append(values, fmt.Sprint(r.Timestamp, string(r.Key), string(r.Value)))
+	}
+	i := 0
+	for r, err := range Batch(fixed).Records(d) {
+		if err != nil {
+			t.Fatal(name, err)
+		}
+		if int(r.OffsetDelta) != i || fmt.Sprint(r.Timestamp, string(r.Key), string(r.Value)) != values[i] {
+			t.Errorf("%s: record %d is now %+v", name, i, r)
+		}
+		i++
+	}
+	if b := Batch(fixed); b.LastOffsetDelta() != v.Count-1 || b.Count() != v.Count || b.CheckCRC() != nil || b.MaxTimestamp() != v.MaxTimestamp {
+		t.Errorf("%s: now %v", name, b)
 	}
 }
 
