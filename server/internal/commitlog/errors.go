@@ -1,0 +1,69 @@
+package commitlog
+
+import (
+	"errors"
+	"fmt"
+	"syscall"
+
+	"github.com/millrace-io/millrace/kafka"
+)
+
+var (
+	// ErrIO classes errors of the disk: a failed read, write or sync. The log directory is not to be trusted. A
+	// full disk is not among them.
+	ErrIO = errors.New("log directory error")
+
+	// ErrDamaged classes errors that say: records that were acknowledged as durable are not what they were. See
+	// Damage.
+	ErrDamaged = errors.New("log damaged")
+)
+
+// Damage says which part of a log is damaged. Nothing was cut. It is an ErrDamaged.
+type Damage struct {
+	Partition kafka.TopicPartition
+	From, To  int64  // offsets [From, To) are bad or missing; To is the durable floor, or -1 when not known
+	File      string // where
+	Position  int64  // where in it
+	Cause     error
+}
+
+// Error says what is wrong, where, and what to do.
+func (d *Damage) Error() string {
+	to := "on"
+	if d.To >= 0 {
+		to = fmt.Sprintf("to %d", d.To-1)
+	}
+	return fmt.Sprintf("%s is damaged from offset %d %s (%s, position %d: %v); these records were on the disk once, so nothing was cut: restore the file from a copy or another replica",
+		d.Partition, d.From, to, d.File, d.Position, d.Cause)
+}
+
+// Unwrap makes it an ErrDamaged with a protocol code, and the cause.
+func (d *Damage) Unwrap() []error { return []error{ErrDamaged, kafka.KafkaStorageError, d.Cause} }
+
+// IsFull reports whether an error says that the disk is full: that refuses the write, no more.
+func IsFull(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }
+
+// classed gives an error of the file system its class and its code.
+type classed struct {
+	cause error
+}
+
+func (e *classed) Error() string { return e.cause.Error() }
+func (e *classed) Unwrap() []error {
+	if IsFull(e.cause) {
+		return []error{kafka.KafkaStorageError, e.cause}
+	}
+	return []error{ErrIO, kafka.KafkaStorageError, e.cause}
+}
+
+// ioError classes an error of the file system; nil stays nil.
+func ioError(err error) error {
+	if err == nil || errors.Is(err, ErrIO) || errors.Is(err, ErrDamaged) {
+		return err
+	}
+	return &classed{err}
+}
+
+func tooLarge(size int, limit int32) error {
+	return kafka.MessageTooLarge.Errorf("the record batch has %d bytes as it would be stored; max.message.bytes allows %d", size, limit)
+}

@@ -1,0 +1,249 @@
+package commitlog
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+
+	"github.com/millrace-io/millrace/server/internal/commitlog/segment"
+	"github.com/millrace-io/millrace/server/internal/vfs"
+)
+
+// Flush is one flush of a log: BeginFlush notes what there is to make durable, Sync makes it so without any lock, and
+// EndFlush says so. Between the first and the last the log can be appended to, and even truncated: then the flush
+// counts for nothing.
+type Flush struct {
+	log        *Log
+	end        int64 // durable below, when it succeeds
+	generation uint32
+	n          int
+	first      [2]flushPart
+	more       []flushPart
+	dirSeq     uint32
+	syncDir    bool
+	created    bool
+}
+
+// flushPart is a file to sync and how long it was when the flush began.
+type flushPart struct {
+	seg  *segment.Segment
+	size int64
+}
+
+func (f *Flush) part(i int) *flushPart {
+	if i < len(f.first) {
+		return &f.first[i]
+	}
+	return &f.more[i-len(f.first)]
+}
+
+// BeginFlush begins a flush; false when all is durable already. mu is not needed: an append shows its bytes and its
+// offset in one step.
+func (l *Log) BeginFlush() (Flush, bool) {
+	l.view.Lock()
+	defer l.view.Unlock()
+	h := l.hot
+	if h == nil || l.failed != nil || len(h.dirty) == 0 && h.dirSeq == h.dirSynced && l.flushed.Load() == l.end.Load() {
+		return Flush{}, false
+	}
+	f := Flush{log: l, end: l.end.Load(), generation: l.generation, dirSeq: h.dirSeq, syncDir: h.dirSeq != h.dirSynced, created: h.created}
+	for _, seg := range h.dirty {
+		p := flushPart{seg, seg.Size()}
+		if f.n < len(f.first) {
+			f.first[f.n] = p
+		} else {
+			f.more = append(f.more, p)
+		}
+		f.n++
+	}
+	return f, true
+}
+
+// Sync makes everything durable that the flush covers: the files, and the directory when it has new ones.
+func (f *Flush) Sync() error {
+	for i := range f.n {
+		if err := f.part(i).seg.Log.Sync(); err != nil {
+			return err
+		}
+	}
+	if !f.syncDir {
+		return nil
+	}
+	l := f.log
+	dir := l.Dir()
+	if f.created {
+		if err := syncFile(l.fs(), path.Join(dir, PartitionMetadataFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if err := l.fs().SyncDir(path.Dir(dir)); err != nil {
+			return err
+		}
+	}
+	return l.fs().SyncDir(dir)
+}
+
+func syncFile(fsys vfs.FS, name string) error {
+	f, err := fsys.OpenFile(name, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return f.Sync()
+}
+
+// EndFlush takes in what Sync returned, and returns how far the log is durable. A flush of a log that was truncated
+// since counts for nothing. A failed one is final: the log takes no more writes.
+func (l *Log) EndFlush(f Flush, err error) (flushed int64) {
+	if f.log != l {
+		return l.flushed.Load()
+	}
+	l.view.Lock()
+	defer l.view.Unlock()
+	h := l.hot
+	if h == nil || f.generation != l.generation {
+		return l.flushed.Load()
+	}
+	if err != nil {
+		if l.failed == nil {
+			l.failed = ioError(fmt.Errorf("%s: flush: %w", l.tp, err))
+		}
+		return l.flushed.Load()
+	}
+	clean := 0
+	for i := range f.n {
+		if p := f.part(i); p.seg.MarkSynced(p.size) {
+			clean++
+		}
+	}
+	if clean > 0 {
+		dirty := h.dirty[:0]
+		for _, seg := range h.dirty {
+			if seg.Synced() < seg.Size() {
+				dirty = append(dirty, seg)
+			}
+		}
+		clear(h.dirty[len(dirty):])
+		h.dirty = dirty
+	}
+	if f.syncDir {
+		h.dirSynced = max(h.dirSynced, f.dirSeq)
+		if f.created {
+			h.created = false
+		}
+	}
+	if f.end > l.flushed.Load() {
+		l.flushed.Store(f.end)
+		if f.n > 0 {
+			p := f.part(f.n - 1)
+			h.marks.add(mark{offset: f.end, seg: p.seg, position: p.size})
+		}
+	}
+	return l.flushed.Load()
+}
+
+// flushAll flushes on the spot.
+func (l *Log) flushAll() error {
+	f, ok := l.BeginFlush()
+	if !ok {
+		return l.Err()
+	}
+	err := f.Sync()
+	l.EndFlush(f, err)
+	if err != nil {
+		return ioError(err)
+	}
+	return l.Err()
+}
+
+// snapshotEvery is how many bytes may be appended before a checkpoint writes the producers anew, so that replay
+// after a crash has little to read.
+const snapshotEvery = 16 << 20
+
+// PrepareCheckpoint makes indexes, producers, epochs and the directory durable as far as the batches are, and moves
+// the recovery point, which it returns. It syncs without a lock.
+func (l *Log) PrepareCheckpoint() (recoveryPoint int64, err error) {
+	err = l.checkpoint()
+	return l.recovery.Load(), err
+}
+
+func (l *Log) checkpoint() error {
+	l.mu.Lock()
+	l.view.Lock()
+	h, failed := l.hot, l.failed
+	l.view.Unlock()
+	if h == nil || failed != nil {
+		l.mu.Unlock()
+		return failed
+	}
+	target := l.flushed.Load()
+	if target == l.recovery.Load() && len(h.unindexed) == 0 && len(h.unsynced) == 0 && !h.epochs.changed && h.dirSeq == h.dirSynced {
+		l.mu.Unlock()
+		return nil
+	}
+	if h.sinceSnap >= snapshotEvery && h.producers.changed && h.producers.count() > 0 {
+		if err := l.snapshot(h, l.end.Load()); err != nil {
+			l.mu.Unlock()
+			return l.fail("write a producer snapshot", err)
+		}
+		h.between = l.end.Load()
+		l.view.Lock()
+		h.dirSeq++
+		l.view.Unlock()
+	}
+	active := h.active()
+	if err := active.StoreIndexes(); err != nil {
+		l.mu.Unlock()
+		return l.fail("write an index", err)
+	}
+	indexes := append(h.unindexed[:len(h.unindexed):len(h.unindexed)], active)
+	snapshots := h.unsynced
+	h.unindexed, h.unsynced = nil, nil
+	var epochs []byte
+	if h.epochs.changed {
+		epochs = appendEpochs(nil, h.epochs.entries)
+		h.epochs.changed = false
+	}
+	l.view.Lock()
+	generation, dirSeq, dir := l.generation, h.dirSeq, l.dir
+	l.view.Unlock()
+	l.mu.Unlock()
+
+	err := l.syncCheckpoint(dir, indexes, snapshots, epochs)
+
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.view.Lock()
+	same := l.hot == h && l.generation == generation
+	if err == nil && same {
+		h.dirSynced = max(h.dirSynced, dirSeq)
+		l.recovery.Store(max(l.recovery.Load(), target))
+	}
+	l.view.Unlock()
+	if err == nil || !same {
+		return nil // a log that was truncated or dropped meanwhile begins again
+	}
+	h.unindexed = append(h.unindexed, indexes[:len(indexes)-1]...)
+	h.unsynced = append(h.unsynced, snapshots...)
+	h.epochs.changed = h.epochs.changed || epochs != nil
+	return l.fail("checkpoint", err)
+}
+
+func (l *Log) syncCheckpoint(dir string, indexes []*segment.Segment, snapshots []int64, epochs []byte) error {
+	for _, seg := range indexes {
+		if err := seg.SyncIndexes(); err != nil {
+			return err
+		}
+	}
+	for _, offset := range snapshots {
+		err := syncFile(l.fs(), path.Join(dir, segment.FileName(offset, segment.SnapshotSuffix)))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // removed meanwhile, with its segment
+			return err
+		}
+	}
+	if epochs != nil {
+		return vfs.WriteFileAtomic(l.fs(), path.Join(dir, EpochFile), epochs) // syncs the directory, too
+	}
+	return l.fs().SyncDir(dir)
+}
