@@ -1,0 +1,310 @@
+package listener
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"runtime/debug"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/millrace-io/millrace/internal/wire"
+)
+
+// Conn is one connection of a client.
+type Conn struct {
+	// ID is unique among the connections of the listener.
+	ID uint64
+	// Listener is the name of the listener, Local and Remote are the ends of the connection.
+	Listener      string
+	Local, Remote net.Addr
+	// Principal is who the client is; without authentication User:ANONYMOUS.
+	Principal string
+	// Software is what ApiVersions said of the client (KIP-511). Only the connection's own handler touches it.
+	SoftwareName, SoftwareVersion string
+	// Opened is when the connection was accepted.
+	Opened time.Time
+
+	l        *Listener
+	nc       net.Conn
+	raw      syscall.RawConn // nil when the connection is not a socket
+	ip       netip.Addr
+	loopback bool
+	in       input
+
+	mu sync.Mutex
+	// idle is signalled when a request is complete, for the reader that waits for its turn.
+	idle *sync.Cond
+	// queue holds the requests that were started and whose responses were not handed to a writer, in order.
+	queue []*Request
+	free  []*Request
+	// produces and others count the requests in the queue that are not complete.
+	produces, others int
+	writing          bool // a writer is at work; it will see what is added to the queue
+	reading          bool // the reader is between frames of its buffer; it will write what is complete
+	closed           bool
+	reason           error
+	failing          bool // a request failed: nothing after it is answered
+	wrote            sync.Cond
+}
+
+func newConn(l *Listener, nc net.Conn, ip netip.Addr) *Conn {
+	c := &Conn{ID: l.ids.Add(1), Listener: l.cfg.Name, Local: nc.LocalAddr(), Remote: nc.RemoteAddr(), Principal: "User:ANONYMOUS", Opened: time.Now(),
+		l: l, nc: nc, ip: ip, loopback: !ip.IsValid() || ip.IsLoopback()}
+	c.idle = sync.NewCond(&c.mu)
+	c.wrote.L = &c.mu
+	if tcp, ok := nc.(*net.TCPConn); ok {
+		if raw, err := tcp.SyscallConn(); err == nil {
+			c.raw = raw
+		}
+	}
+	return c
+}
+
+// errIdle is why a connection without traffic is closed; nobody needs to read of it.
+var errIdle = errors.New("idle for too long")
+
+// serve reads and runs requests until the connection ends.
+func (c *Conn) serve() {
+	c.close(c.read())
+	c.in.drop()
+	// A handler may still complete requests; what remains to be done for the connection ends here.
+	c.mu.Lock()
+	for c.writing || c.produces+c.others > 0 {
+		if c.writing {
+			c.wrote.Wait()
+		} else {
+			c.idle.Wait()
+		}
+	}
+	c.releaseQueue()
+	reason := c.reason
+	c.mu.Unlock()
+	if reason != nil && !quiet(reason) {
+		c.l.warn("a connection was closed", "client", c.Remote, "principal", c.Principal, "reason", reason)
+	}
+}
+
+// quiet reports whether an end of a connection is an everyday one.
+func quiet(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) || errors.Is(err, errIdle) || errors.Is(err, io.ErrClosedPipe) ||
+		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}
+
+func (c *Conn) read() error {
+	for {
+		frame, err := c.in.next(c)
+		if err != nil {
+			if errors.Is(err, io.EOF) && c.in.pending() > 0 {
+				err = fmt.Errorf("%w in the middle of a request, after %d bytes of it", io.ErrUnexpectedEOF, c.in.pending())
+			}
+			return err
+		}
+		if err := c.run(frame); err != nil {
+			return err
+		}
+	}
+}
+
+// run parses a frame, waits for its turn, and hands it to the handler.
+func (c *Conn) run(frame []byte) error {
+	r := c.newRequest()
+	body, err := r.Header.Parse(frame)
+	if err != nil {
+		c.recycle(r)
+		var unsupported *wire.UnsupportedError
+		if errors.As(err, &unsupported) && unsupported.Header.Key == wire.KeyApiVersions {
+			c.enqueue(r)
+			r.Complete(wire.UnsupportedAPIVersions(unsupported.Header.CorrelationID))
+			c.flushIfDrained()
+			return nil
+		}
+		return err
+	}
+	r.Body, r.Received, r.frameLen = body, time.Now(), len(frame)
+	if !c.enqueue(r) {
+		return net.ErrClosed
+	}
+	c.handle(r)
+	c.flushIfDrained()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return c.reason
+	}
+	return nil
+}
+
+// handle calls the handler. A panic in it costs the connection and never the node.
+func (c *Conn) handle(r *Request) {
+	defer func() {
+		if p := recover(); p != nil {
+			c.l.log.Error("a request ended in a panic; its connection is closed", "api", r.Header.Key, "version", r.Header.Version, "client", c.Remote, "panic", p, "stack", string(debug.Stack()))
+			c.close(fmt.Errorf("%s version %d ended in a panic: %v", r.Header.Key, r.Header.Version, p))
+			c.mu.Lock()
+			if !r.done {
+				c.finish(r, wire.Response{}, nil)
+			}
+			c.mu.Unlock()
+		}
+	}()
+	c.l.handler.Handle(r)
+}
+
+func (c *Conn) newRequest() *Request {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if n := len(c.free); n > 0 {
+		r := c.free[n-1]
+		c.free = c.free[:n-1]
+		return r
+	}
+	return &Request{Conn: c}
+}
+
+func (c *Conn) recycle(r *Request) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.recycleLocked(r)
+}
+
+func (c *Conn) recycleLocked(r *Request) {
+	if len(c.free) < 64 {
+		*r = Request{Conn: c, Header: wire.RequestHeader{ClientID: r.Header.ClientID}}
+		c.free = append(c.free, r)
+	}
+}
+
+// enqueue puts the request at the end of the queue when its turn has come: at once when nothing is unfinished, or
+// when it and all that is unfinished are Produces. It returns false when the connection closed meanwhile.
+func (c *Conn) enqueue(r *Request) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	produce := r.Header.Key == wire.KeyProduce
+	for !c.closed && (c.others > 0 || c.produces > 0 && !produce) {
+		// What is complete should not wait for what is not: the client may need it to go on.
+		if c.ready() && !c.writing {
+			c.startWriter()
+		}
+		c.idle.Wait()
+	}
+	if c.closed {
+		return false
+	}
+	if produce {
+		c.produces++
+	} else {
+		c.others++
+	}
+	c.queue = append(c.queue, r)
+	c.reading = true
+	return true
+}
+
+// complete is Request.Complete and Request.Fail.
+func (c *Conn) complete(r *Request, response wire.Response, failure error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.finish(r, response, failure)
+	if !c.reading && !c.writing && c.ready() {
+		c.startWriter()
+	}
+}
+
+// finish marks a request complete. The lock is held.
+func (c *Conn) finish(r *Request, response wire.Response, failure error) {
+	if r.done {
+		panic("listener: a request was completed twice")
+	}
+	r.done, r.response, r.failure, r.onClose, r.Body = true, response, failure, nil, nil
+	if r.Header.Key == wire.KeyProduce {
+		c.produces--
+	} else {
+		c.others--
+	}
+	api := c.l.stats.api(r.Header.Key)
+	api.requests.Add(1)
+	api.bytesIn.Add(int64(r.frameLen))
+	if failure != nil {
+		api.failed.Add(1)
+	}
+	if !r.Received.IsZero() {
+		api.observe(time.Since(r.Received))
+	}
+	c.idle.Signal()
+}
+
+// ready reports whether the head of the queue can be written. The lock is held.
+func (c *Conn) ready() bool { return len(c.queue) > 0 && c.queue[0].done }
+
+// flushIfDrained ends a turn of the reader: when no whole frame is left in its buffer it writes what is complete,
+// and from then on others see to that.
+func (c *Conn) flushIfDrained() {
+	if c.in.whole(c.l.cfg.MaxRequestBytes) {
+		c.mu.Lock()
+		queued := len(c.queue)
+		c.mu.Unlock()
+		if queued < 128 {
+			return
+		}
+	}
+	c.mu.Lock()
+	c.reading = false
+	if !c.writing && c.ready() {
+		c.writing = true
+		c.mu.Unlock()
+		c.write()
+		return
+	}
+	c.mu.Unlock()
+}
+
+// startWriter writes from a goroutine of its own. The lock is held.
+func (c *Conn) startWriter() {
+	c.writing = true
+	go c.write()
+}
+
+// close ends the connection: the reader and the writer fail, and requests that are parked are told.
+func (c *Conn) close(reason error) {
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		return
+	}
+	c.closed, c.reason = true, reason
+	var cancel []func()
+	for _, r := range c.queue {
+		if r.onClose != nil {
+			cancel = append(cancel, r.onClose)
+			r.onClose = nil
+		}
+	}
+	if !c.writing && c.ready() && reason != nil && !errors.Is(reason, net.ErrClosed) {
+		// Responses to earlier requests are owed; then the socket is closed by the writer.
+		c.startWriter()
+	} else if !c.writing {
+		c.nc.Close()
+	} else if reason == nil {
+		c.nc.Close() // the node is closing: a slow reader must not hold it up
+	}
+	c.idle.Broadcast()
+	c.mu.Unlock()
+	for _, f := range cancel {
+		f()
+	}
+}
+
+func (c *Conn) releaseQueue() {
+	for _, r := range c.queue {
+		r.response.Release()
+	}
+	c.queue = nil
+}
+
+// timedOut reports whether an error is a deadline that passed.
+func timedOut(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }

@@ -1,0 +1,219 @@
+package listener
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/millrace-io/millrace/internal/wire"
+	"github.com/millrace-io/millrace/server/internal/budget"
+)
+
+// Config is what a listener is told.
+type Config struct {
+	// Name is the listener's name, as in the key listeners.
+	Name string
+	// Controller is true on a controller's listener; other APIs are answered there.
+	Controller bool
+	// MaxRequestBytes is the largest frame that is taken (socket.request.max.bytes); 0 means 100 MiB.
+	MaxRequestBytes int
+	// IdleTimeout is after how long a connection on which nothing happens is closed (connections.max.idle.ms);
+	// 0 for never.
+	IdleTimeout time.Duration
+	// MaxConnections and MaxConnectionsPerIP limit connections (max.connections, max.connections.per.ip); 0 for
+	// no limit.
+	MaxConnections, MaxConnectionsPerIP int
+	// Budget lends the buffers of all connections.
+	Budget *budget.Budget
+	Log    *slog.Logger
+}
+
+// Listener serves the connections of one listener of the node.
+type Listener struct {
+	cfg     Config
+	handler Handler
+	log     *slog.Logger
+	ctx     context.Context // ends with Close, and with it every wait for memory
+	cancel  context.CancelFunc
+	stats   stats
+
+	mu      sync.Mutex
+	sockets map[net.Listener]struct{}
+	conns   map[*Conn]struct{}
+	perIP   map[netip.Addr]int
+	closed  bool
+	running sync.WaitGroup // connections and accept loops
+
+	ids     atomic.Uint64
+	quieter limiter
+}
+
+// New returns a listener that hands requests to h.
+func New(cfg Config, h Handler) *Listener {
+	if cfg.MaxRequestBytes <= 0 {
+		cfg.MaxRequestBytes = wire.MaxFrameDefault
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	l := &Listener{cfg: cfg, handler: h, log: cfg.Log.With("listener", cfg.Name),
+		sockets: make(map[net.Listener]struct{}), conns: make(map[*Conn]struct{}), perIP: make(map[netip.Addr]int)}
+	l.ctx, l.cancel = context.WithCancel(context.Background())
+	return l
+}
+
+// Name returns the listener's name.
+func (l *Listener) Name() string { return l.cfg.Name }
+
+// Serve accepts connections until the socket or the listener is closed. One listener may serve several sockets.
+func (l *Listener) Serve(socket net.Listener) error {
+	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
+		socket.Close()
+		return nil
+	}
+	l.sockets[socket] = struct{}{}
+	l.running.Add(1)
+	l.mu.Unlock()
+	defer l.running.Done()
+	for pause := time.Duration(0); ; {
+		nc, err := socket.Accept()
+		switch {
+		case err == nil:
+			pause = 0
+			l.accept(nc)
+		case errors.Is(err, net.ErrClosed) || l.ctx.Err() != nil:
+			return nil
+		default:
+			// Out of descriptors, most likely: others may close theirs.
+			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
+			l.warn("a connection cannot be accepted", "err", err, "next try in", pause)
+			select {
+			case <-time.After(pause):
+			case <-l.ctx.Done():
+				return nil
+			}
+		}
+	}
+}
+
+func (l *Listener) accept(nc net.Conn) {
+	ip := addrOf(nc.RemoteAddr())
+	l.mu.Lock()
+	refusal := ""
+	switch {
+	case l.closed:
+		refusal = "closing"
+	case l.cfg.MaxConnections > 0 && len(l.conns) >= l.cfg.MaxConnections:
+		refusal = fmt.Sprintf("there are %d connections already (max.connections)", len(l.conns))
+	case l.cfg.MaxConnectionsPerIP > 0 && l.perIP[ip] >= l.cfg.MaxConnectionsPerIP:
+		refusal = fmt.Sprintf("there are %d connections from there already (max.connections.per.ip)", l.perIP[ip])
+	}
+	if refusal != "" {
+		l.mu.Unlock()
+		nc.Close()
+		l.stats.refused.Add(1)
+		if refusal != "closing" {
+			l.warn("a connection was refused", "client", ip, "reason", refusal)
+		}
+		return
+	}
+	c := newConn(l, nc, ip)
+	l.conns[c] = struct{}{}
+	l.perIP[ip]++
+	l.running.Add(1)
+	l.mu.Unlock()
+	l.stats.accepted.Add(1)
+	go func() {
+		defer l.running.Done()
+		c.serve()
+		l.forget(c)
+	}()
+}
+
+func (l *Listener) forget(c *Conn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.conns, c)
+	if l.perIP[c.ip]--; l.perIP[c.ip] <= 0 {
+		delete(l.perIP, c.ip)
+	}
+}
+
+// Close stops accepting, closes all connections, and waits for their goroutines, at most as long as ctx lasts.
+func (l *Listener) Close(ctx context.Context) error {
+	l.mu.Lock()
+	l.closed = true
+	for socket := range l.sockets {
+		socket.Close()
+	}
+	conns := make([]*Conn, 0, len(l.conns))
+	for c := range l.conns {
+		conns = append(conns, c)
+	}
+	l.mu.Unlock()
+	l.cancel()
+	for _, c := range conns {
+		c.close(nil)
+	}
+	done := make(chan struct{})
+	go func() {
+		l.running.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("close listener %s: %w", l.cfg.Name, ctx.Err())
+	}
+}
+
+// warn logs what a client may cause as often as it likes: at most a few lines a second.
+func (l *Listener) warn(message string, args ...any) {
+	allowed, dropped := l.quieter.allow(time.Now())
+	if !allowed {
+		return
+	}
+	if dropped > 0 {
+		args = append(args, "similar lines left out", dropped)
+	}
+	l.log.Warn(message, args...)
+}
+
+// limiter lets five lines a second through and counts the others.
+type limiter struct {
+	mu      sync.Mutex
+	second  int64
+	used    int
+	dropped int
+}
+
+func (q *limiter) allow(now time.Time) (ok bool, dropped int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if s := now.Unix(); s != q.second {
+		q.second, q.used = s, 0
+	}
+	if q.used == 5 {
+		q.dropped++
+		return false, 0
+	}
+	q.used++
+	dropped, q.dropped = q.dropped, 0
+	return true, dropped
+}
+
+func addrOf(a net.Addr) netip.Addr {
+	if tcp, ok := a.(*net.TCPAddr); ok {
+		return tcp.AddrPort().Addr().Unmap()
+	}
+	return netip.Addr{}
+}

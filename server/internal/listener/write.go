@@ -1,0 +1,264 @@
+package listener
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/millrace-io/millrace/internal/wire"
+	"github.com/millrace-io/millrace/server/internal/budget"
+)
+
+const (
+	// sendfileFrom is from how many bytes on a range goes out by sendfile, to peers behind a network. On
+	// loopback a copy is cheaper: sendfile feeds the socket in steps of 64 KiB.
+	sendfileFrom = 64 << 10
+	// copyChunk is the most that is copied out of a range at a time, and copyLeast what is taken when memory
+	// is short.
+	copyChunk = 1 << 20
+	copyLeast = 64 << 10
+	// gatherMax is how many pieces one writev takes.
+	gatherMax = 1024
+	// writeTimeout bounds a write without any progress when connections never idle out.
+	writeTimeout = 10 * time.Minute
+)
+
+// write writes what is complete at the head of the queue until nothing is. The caller has set writing.
+func (c *Conn) write() {
+	out := output{c: c}
+	c.mu.Lock()
+	for c.ready() {
+		n := 0
+		for n < len(c.queue) && c.queue[n].done && c.queue[n].failure == nil {
+			n++
+		}
+		batch := append(make([]*Request, 0, 16), c.queue[:n]...)
+		c.queue = append(c.queue[:0], c.queue[n:]...)
+		var failure error
+		if n == 0 {
+			failure = c.queue[0].failure
+			c.queue = append(c.queue[:0], c.queue[1:]...)
+		}
+		broken := c.failing
+		c.mu.Unlock()
+
+		var err error
+		if !broken {
+			err = out.send(batch)
+		}
+		for _, r := range batch {
+			r.response.Release()
+		}
+		c.mu.Lock()
+		for _, r := range batch {
+			c.recycleLocked(r)
+		}
+		if err == nil {
+			err = failure
+		}
+		if err != nil {
+			c.failing = true
+			if !c.closed {
+				c.closed, c.reason = true, err
+			}
+			c.idle.Broadcast()
+		}
+	}
+	c.writing = false
+	closing := c.closed
+	var cancel []func()
+	if closing {
+		for _, r := range c.queue {
+			if r.onClose != nil {
+				cancel = append(cancel, r.onClose)
+				r.onClose = nil
+			}
+		}
+	}
+	c.wrote.Broadcast()
+	c.idle.Broadcast()
+	c.mu.Unlock()
+	if closing {
+		c.nc.Close()
+	}
+	for _, f := range cancel {
+		f()
+	}
+}
+
+// output gathers pieces of responses and writes as many as it can at a time.
+type output struct {
+	c       *Conn
+	pieces  net.Buffers
+	size    int
+	small   []byte           // small pieces, copied together
+	copies  []*budget.Buffer // what ranges were copied to
+	scratch net.Buffers
+}
+
+// send writes the responses of the requests.
+func (o *output) send(batch []*Request) error {
+	defer o.done()
+	for _, r := range batch {
+		size := 0
+		for i := range r.response.Parts {
+			p := &r.response.Parts[i]
+			size += p.Len()
+			if p.Range == nil {
+				if err := o.add(p.Bytes); err != nil {
+					return err
+				}
+			} else if err := o.addRange(p.Range); err != nil {
+				return fmt.Errorf("send the answer to %s: %w", r.Header.Key, err)
+			}
+		}
+		o.c.l.stats.api(r.Header.Key).bytesOut.Add(int64(size))
+	}
+	return o.flush()
+}
+
+// add takes a piece, which must stay as it is until flush.
+func (o *output) add(b []byte) error {
+	if len(b) == 0 {
+		return nil
+	}
+	if len(o.pieces) >= gatherMax {
+		if err := o.flush(); err != nil {
+			return err
+		}
+	}
+	o.pieces = append(o.pieces, b)
+	o.size += len(b)
+	return nil
+}
+
+func (o *output) addRange(r wire.Range) error {
+	if n := r.Len(); !o.c.loopback && n >= sendfileFrom && o.c.raw != nil {
+		if fd, pos, ok := r.File(); ok {
+			if err := o.flush(); err != nil {
+				return err
+			}
+			return o.sendfile(int(fd), pos, n)
+		}
+	}
+	for off, n := 0, r.Len(); off < n; {
+		buf, err := o.buffer(n - off)
+		if err != nil {
+			return err
+		}
+		b := buf.Bytes()
+		if got, err := r.ReadAt(b, int64(off)); got < len(b) {
+			if err == nil || err == io.EOF {
+				err = io.ErrUnexpectedEOF
+			}
+			return err
+		}
+		off += len(b)
+		if err := o.add(b); err != nil {
+			return err
+		}
+		if o.size >= copyChunk {
+			if err := o.flush(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// buffer borrows memory for a copy of up to n bytes. It waits only while it holds none itself.
+func (o *output) buffer(n int) (*budget.Buffer, error) {
+	n = min(n, copyChunk)
+	buf, ok := o.c.l.cfg.Budget.TryGet(n)
+	if !ok {
+		if err := o.flush(); err != nil {
+			return nil, err
+		}
+		var err error
+		if buf, err = o.c.l.cfg.Budget.Get(o.c.l.ctx, min(n, copyLeast)); err != nil {
+			return nil, err
+		}
+	}
+	o.copies = append(o.copies, buf)
+	return buf, nil
+}
+
+// flush writes all pieces.
+func (o *output) flush() error {
+	defer o.release()
+	if len(o.pieces) == 0 {
+		return nil
+	}
+	if err := o.deadline(); err != nil {
+		return err
+	}
+	if len(o.pieces) == 1 {
+		_, err := o.c.nc.Write(o.pieces[0])
+		return err
+	}
+	if o.size <= 16<<10 || o.c.raw == nil { // one copy is cheaper than a vector of crumbs
+		o.small = o.small[:0]
+		for _, p := range o.pieces {
+			o.small = append(o.small, p...)
+		}
+		_, err := o.c.nc.Write(o.small)
+		return err
+	}
+	o.scratch = o.pieces // WriteTo consumes what it is called on
+	_, err := o.scratch.WriteTo(o.c.nc)
+	return err
+}
+
+// release forgets the pieces and gives the copies back.
+func (o *output) release() {
+	clear(o.pieces)
+	o.pieces, o.size = o.pieces[:0], 0
+	for i, buf := range o.copies {
+		buf.Release()
+		o.copies[i] = nil
+	}
+	o.copies = o.copies[:0]
+}
+
+func (o *output) done() { o.release() }
+
+func (o *output) deadline() error {
+	timeout := o.c.l.cfg.IdleTimeout
+	if timeout <= 0 {
+		timeout = writeTimeout
+	}
+	return o.c.nc.SetWriteDeadline(time.Now().Add(timeout))
+}
+
+// sendfile sends n bytes of a file from a position.
+func (o *output) sendfile(fd int, pos int64, n int) error {
+	if err := o.deadline(); err != nil {
+		return err
+	}
+	for n > 0 {
+		var sent int
+		var sendErr error
+		err := o.c.raw.Write(func(socket uintptr) bool {
+			for {
+				sent, sendErr = unix.Sendfile(int(socket), fd, &pos, n)
+				if sendErr != unix.EINTR {
+					break
+				}
+			}
+			return sendErr != unix.EAGAIN
+		})
+		switch {
+		case err != nil:
+			return err
+		case sendErr != nil:
+			return sendErr
+		case sent == 0:
+			return io.ErrUnexpectedEOF
+		}
+		n -= sent
+	}
+	return nil
+}
