@@ -2,8 +2,6 @@ package replica
 
 import (
 	"fmt"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/millrace-io/millrace/kafka"
@@ -181,36 +179,25 @@ func (m *Manager) host(fresh []*Partition, now *metadata.Topic) {
 		p.dir.replicas.Add(1)
 		p.epochInLog.Store(-1)
 	}
-	var next atomic.Int32
-	work := func() {
-		for {
-			i := int(next.Add(1)) - 1
-			if i >= len(made) {
-				return
-			}
-			m.create(made[i])
-		}
-	}
-	var helpers sync.WaitGroup
-	for range min(hostAtOnce, len(made)/8) {
-		helpers.Go(work)
-	}
-	work()
-	helpers.Wait()
-	for _, d := range m.dirs {
-		for _, p := range made {
-			if p.dir == d {
-				d.sync.dirChanged()
-				break
-			}
-		}
-	}
+	inParallel(len(made), min(hostAtOnce, 1+len(made)/8), func(i int) { m.create(made[i]) })
 }
 
 // adopt gives a replica the log that Load found for it.
 func (m *Manager) adopt(p *Partition) bool {
 	l, ok := m.loaded[p.tp()]
-	if !ok || l.id != p.topic.id {
+	if !ok {
+		return false
+	}
+	if l.id.IsZero() && l.log != nil && !l.damagedID {
+		// A directory from before topics had ids (KIP-516), or one whose partition.metadata the last crash took
+		// before anything was acknowledged: its name is what it goes by.
+		if err := commitlog.WritePartitionMetadata(m.fs, l.log.Dir(), p.topic.id); err != nil {
+			m.log.Error("the topic id could not be written", "partition", p.tp(), "err", err)
+			return false
+		}
+		l.id = p.topic.id
+	}
+	if l.id != p.topic.id {
 		return false // another incarnation of the topic: a stray
 	}
 	delete(m.loaded, p.tp())

@@ -61,10 +61,15 @@ func (d *logDir) saveStartsNow() error {
 	})
 }
 
-// savePoints writes recovery-point-offset-checkpoint. A log of class cache that is dirty is flushed on this
-// occasion: the operating system has written most of it by now, and recovery gets shorter. What that round
-// flushes is in the next save.
+// savePoints moves recovery points and writes recovery-point-offset-checkpoint. A log of class cache that is dirty
+// is flushed on this occasion: the operating system has written most of it by now, and recovery gets shorter. What
+// that round flushes is in the next save.
 func (d *logDir) savePoints() {
+	again, err := d.preparePoints()
+	if err != nil {
+		d.notSaved(&d.points, err, d.savePoints)
+		return
+	}
 	if err := d.savePointsNow(); err != nil {
 		d.notSaved(&d.points, err, d.savePoints)
 		return
@@ -75,17 +80,56 @@ func (d *logDir) savePoints() {
 			return
 		}
 	}
-	dirty := false
 	for p := range d.hosted() {
 		if p.log.EndOffset() > p.log.Flushed() {
 			d.sync.add(p)
-			dirty = true
+			again = true
 		}
 	}
-	if dirty {
-		d.sync.kick()
+	d.sync.kick()
+	if again {
 		d.pointMoved()
 	}
+}
+
+const (
+	// pointBytes is how much a log grows before its recovery point is moved while it is in use. To move one costs
+	// three syncs; to recover a megabyte costs a millisecond.
+	pointBytes = 4 << 20
+	// pointsIdle is how many logs that are not in use any more get their last recovery point in one go.
+	pointsIdle = 256
+)
+
+// preparePoints moves the recovery points that are worth it, and reports whether it left some for the next time.
+func (d *logDir) preparePoints() (again bool, err error) {
+	idle := 0
+	for p := range d.hosted() {
+		if d.offline.Load() {
+			return false, nil
+		}
+		if p.log.RecoveryPoint() >= p.log.Flushed() {
+			continue
+		}
+		again = true
+		size := p.log.Size()
+		grown := size - p.pointSize.Load()
+		if inUse := p.usedSincePoints.Swap(false); inUse && grown >= 0 && grown < pointBytes {
+			continue
+		} else if !inUse {
+			if idle == pointsIdle {
+				continue
+			}
+			idle++
+		}
+		if _, err := p.log.PrepareCheckpoint(); err != nil {
+			if p.currentRole().gone {
+				continue
+			}
+			return again, err
+		}
+		p.pointSize.Store(size)
+	}
+	return again, nil
 }
 
 func (d *logDir) savePointsNow() error {

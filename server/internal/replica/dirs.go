@@ -110,6 +110,26 @@ func (d *logDir) after(delay time.Duration, f func()) *time.Timer {
 	return time.AfterFunc(delay, func() { d.task(f) })
 }
 
+// inParallel does n jobs, so many at a time, on the caller's goroutine and helpers.
+func inParallel(n, atOnce int, job func(i int)) {
+	var next atomic.Int32
+	work := func() {
+		for {
+			i := int(next.Add(1)) - 1
+			if i >= n {
+				return
+			}
+			job(i)
+		}
+	}
+	var helpers sync.WaitGroup
+	for range min(n, atOnce) - 1 {
+		helpers.Go(work)
+	}
+	work()
+	helpers.Wait()
+}
+
 // place chooses the directory of a new replica: the one the image names when it is ours and online, otherwise
 // the online, uncordoned one with the fewest replicas, the first of them by path. With every directory cordoned
 // the least full of those is taken, since the controller placed the replica here knowing that.

@@ -24,6 +24,8 @@ type loadedLog struct {
 	log  *commitlog.Log // nil when it could not be opened
 	id   kafka.TopicID
 	high int64
+	// damagedID: there is a topic id, and it cannot be read.
+	damagedID bool
 }
 
 // progress counts logs over all directories.
@@ -249,9 +251,13 @@ func (d *logDir) openLog(tp kafka.TopicPartition, points, starts map[kafka.Topic
 		if errors.Is(err, commitlog.ErrIO) {
 			return l, err
 		}
-		d.log.Error("the topic id of a log cannot be read", "partition", tp, "err", err)
 	}
-	l.id = id
+	if l.id = id; err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if empty, _ := d.neverWritten(tp); !empty {
+			l.damagedID = true
+			d.log.Error("the topic id of a log cannot be read; its directory will be set aside", "partition", tp, "err", err)
+		}
+	}
 	o := d.options(tp, id)
 	o.RecoveryPoint = points[tp]
 	o.Floor = max(floors[kafka.TopicIDPartition{TopicID: id, Partition: tp.Partition}], o.RecoveryPoint)
@@ -274,6 +280,21 @@ func (d *logDir) openLog(tp kafka.TopicPartition, points, starts map[kafka.Topic
 	}
 	l.log = nil
 	return l, fmt.Errorf("open %s: %w", o.Dir, err)
+}
+
+// neverWritten reports whether a log holds no records: the crash may then have taken its partition.metadata as well,
+// which is made durable with the first of them.
+func (d *logDir) neverWritten(tp kafka.TopicPartition) (bool, error) {
+	entries, err := d.fs.ReadDir(d.path(tp.String()))
+	if err != nil {
+		return false, err
+	}
+	for _, e := range entries {
+		if info, err := e.Info(); err != nil || strings.HasSuffix(e.Name(), ".log") && info.Size() > 0 {
+			return false, err
+		}
+	}
+	return true, nil
 }
 
 // list returns the partitions that have a directory here. What is being deleted is handed to the janitor.

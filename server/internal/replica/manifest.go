@@ -26,20 +26,25 @@ const manifestFile = "millrace-manifest"
 //	header   0       8         10        12       16             24       28       32
 //	         ┌───────┬─────────┬─────────┬────────┬──────────────┬────────┬────────┐
 //	         │ magic │ version │ size of │ number │ broker epoch │ CRC-32C│ CRC-32C│
-//	         │MRMANIF│ = 1     │ a log=60│ of     │ int64        │ of the │ of 0–28│
+//	         │MRMANIF│ = 1     │ a log=52│ of     │ int64        │ of the │ of 0–28│
 //	         │ \0    │ uint16  │ uint16  │ topics │              │ topics │        │
 //	         └───────┴─────────┴─────────┴────────┴──────────────┴────────┴────────┘
 //	topic    ┌────────────┬───────────────┬──────────┬────────────┬ ─ ─ ─ ─
 //	         │ name length│ name          │ topic id │ number of  │ logs
 //	         │ uint16     │               │ 16 bytes │ logs uint32│
 //	         └────────────┴───────────────┴──────────┴────────────┴ ─ ─ ─ ─
-//	log      see appendSummary
+//	log      ┌───────────┬───────┬───────┬───────┬──────────┬───────┬───────────┬───────────┐
+//	         │ partition │ start │ end   │ last  │ number of│ size  │ greatest  │ timestamp │
+//	         │           │ offset│ offset│ epoch │ segments │ bytes │ timestamp │ of seg. 0 │
+//	         │ int32     │ int64 │ int64 │ int32 │ int32    │ int64 │ int64     │ int64     │
+//	         └───────────┴───────┴───────┴───────┴──────────┴───────┴───────────┴───────────┘
 //
 // All numbers are big-endian.
 const (
 	manifestMagic      = "MRMANIF\x00"
 	manifestVersion    = 1
 	manifestHeaderSize = 32
+	summarySize        = 52
 )
 
 // manifestEntry is one log of a manifest.
@@ -134,31 +139,28 @@ func parseManifest(data []byte, brokerEpoch int64) ([]manifestEntry, error) {
 // closeLogs closes every log of the directory and leaves what makes the next start clean.
 func (d *logDir) closeLogs(now time.Time) error {
 	var entries []manifestEntry
-	var errs []error
+	var logs []*commitlog.Log
 	for p := range d.hosted() {
-		s, err := p.log.Close(now)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("close %s: %w", p.tp(), err))
-			continue
-		}
-		entries = append(entries, manifestEntry{p.tp(), p.topic.id, s})
+		entries = append(entries, manifestEntry{partition: p.tp(), id: p.topic.id})
+		logs = append(logs, p.log)
 	}
 	for tp, l := range d.manager.loaded { // no image came: they stay what they are
-		if l.dir != d || l.log == nil {
-			continue
+		if l.dir == d && l.log != nil {
+			entries = append(entries, manifestEntry{partition: tp, id: l.id})
+			logs = append(logs, l.log)
 		}
-		s, err := l.log.Close(now)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("close %s: %w", tp, err))
-			continue
-		}
-		entries = append(entries, manifestEntry{tp, l.id, s})
 	}
+	errs := make([]error, len(logs))
+	inParallel(len(logs), syncsAtOnce, func(i int) { // each of them syncs
+		if entries[i].summary, errs[i] = logs[i].Close(now); errs[i] != nil {
+			errs[i] = fmt.Errorf("close %s: %w", entries[i].partition, errs[i])
+		}
+	})
 	if d.offline.Load() {
 		return nil // said when it happened
 	}
-	if len(errs) > 0 {
-		return errors.Join(errs...)
+	if err := errors.Join(errs...); err != nil {
+		return err
 	}
 	if len(d.unopened) > 0 {
 		d.log.Warn("the stop does not count as clean, since there are logs that could not be opened", "dir", d.Path, "logs", len(d.unopened))
@@ -182,6 +184,29 @@ func (d *logDir) markClean(entries []manifestEntry) error {
 		return err
 	}
 	return commitlog.WriteCleanShutdown(d.fs, d.Path, epoch)
+}
+
+// appendSummary writes one log.
+func appendSummary(b []byte, partition int32, s *commitlog.Summary) []byte {
+	b = binary.BigEndian.AppendUint32(b, uint32(partition))
+	b = binary.BigEndian.AppendUint64(b, uint64(s.StartOffset))
+	b = binary.BigEndian.AppendUint64(b, uint64(s.EndOffset))
+	b = binary.BigEndian.AppendUint32(b, uint32(s.LastEpoch))
+	b = binary.BigEndian.AppendUint32(b, uint32(s.Segments))
+	b = binary.BigEndian.AppendUint64(b, uint64(s.Size))
+	b = binary.BigEndian.AppendUint64(b, uint64(s.MaxTimestamp))
+	return binary.BigEndian.AppendUint64(b, uint64(s.OldestTimestamp))
+}
+
+// parseSummary reads one log.
+func parseSummary(b []byte) (partition int32, s commitlog.Summary) {
+	number := func(at int) int64 { return int64(binary.BigEndian.Uint64(b[at:])) }
+	s = commitlog.Summary{
+		StartOffset: number(4), EndOffset: number(12),
+		LastEpoch: int32(binary.BigEndian.Uint32(b[20:])), Segments: int32(binary.BigEndian.Uint32(b[24:])),
+		Size: number(28), MaxTimestamp: number(36), OldestTimestamp: number(44),
+	}
+	return int32(binary.BigEndian.Uint32(b)), s
 }
 
 // sortManifest brings the logs of a topic together.

@@ -39,6 +39,10 @@ type Partition struct {
 	dirty atomic.Bool
 	// touched is set by use and taken back by the janitor: a log untouched between two of its rounds cools.
 	touched atomic.Bool
+	// usedSincePoints is the same for the recovery points, and pointSize the size of the log when its own was last
+	// moved.
+	usedSincePoints atomic.Bool
+	pointSize       atomic.Int64
 	// flushedAt is when the log was last flushed, in milliseconds; for flush.ms.
 	flushedAt atomic.Int64
 }

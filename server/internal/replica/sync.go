@@ -136,6 +136,7 @@ func (s *syncer) round(round []*Partition, wake *wakes) {
 	err := s.syncAll(items)
 	d.stall.stop()
 
+	now := time.Now().UnixMilli()
 	// An error of one file says what the disk is: nothing of this round counts, and the directory is over.
 	for i := range items {
 		it := &items[i]
@@ -145,7 +146,8 @@ func (s *syncer) round(round []*Partition, wake *wakes) {
 		flushed := it.partition.log.EndFlush(it.flush, it.err)
 		if it.err == nil && !it.gone {
 			d.floor.add(it.partition, flushed)
-			it.partition.flushedAt.Store(time.Now().UnixMilli())
+			it.partition.flushedAt.Store(now)
+			it.partition.usedSincePoints.Store(true)
 		}
 	}
 	if err == nil {
@@ -177,7 +179,7 @@ func (s *syncer) syncAll(items []syncItem) error {
 		jobs++
 	}
 	var floorErr, dirErr error
-	job := func(i int) {
+	inParallel(jobs, syncsAtOnce, func(i int) {
 		switch {
 		case i < len(items):
 			items[i].err = items[i].flush.Sync()
@@ -186,23 +188,7 @@ func (s *syncer) syncAll(items []syncItem) error {
 		default:
 			dirErr = d.fs.SyncDir(d.Path)
 		}
-	}
-	var next atomic.Int32
-	work := func() {
-		for {
-			i := int(next.Add(1)) - 1
-			if i >= jobs {
-				return
-			}
-			job(i)
-		}
-	}
-	var helpers sync.WaitGroup
-	for range min(jobs, syncsAtOnce) - 1 {
-		helpers.Go(work)
-	}
-	work()
-	helpers.Wait()
+	})
 	if dirErr != nil {
 		s.dirDue.Store(true)
 	}

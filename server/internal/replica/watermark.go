@@ -25,12 +25,7 @@ func (p *Partition) limit(v view) int64 {
 }
 
 // lastStable is the offset before which every transaction is decided, as far as committed.
-func (p *Partition) lastStable(high int64) int64 {
-	if first, open := p.log.FirstUnstable(); open && first < high {
-		return first
-	}
-	return high
-}
+func (p *Partition) lastStable(high int64) int64 { return p.log.LastStable(high) }
 
 // position is how far this replica counts: to what it flushed in class disk, to what it wrote in class cache.
 func (p *Partition) position() int64 {
