@@ -251,6 +251,7 @@ type Header struct {
 	BaseOffset      int64
 	Length          int // of the whole batch in bytes, with the 12 before the length field
 	LeaderEpoch     int32
+	Magic           int8
 	CRC             uint32
 	Attributes      int16
 	LastOffsetDelta int32
@@ -273,7 +274,7 @@ func ParseHeader(buf []byte) (Header, error) {
 	}
 	b := Batch(buf)
 	return Header{
-		BaseOffset: b.BaseOffset(), Length: length, LeaderEpoch: b.LeaderEpoch(), CRC: b.CRC(), Attributes: b.Attributes(),
+		BaseOffset: b.BaseOffset(), Length: length, LeaderEpoch: b.LeaderEpoch(), Magic: 2, CRC: b.CRC(), Attributes: b.Attributes(),
 		LastOffsetDelta: b.LastOffsetDelta(), BaseTimestamp: b.BaseTimestamp(), MaxTimestamp: b.MaxTimestamp(),
 		ProducerID: b.ProducerID(), ProducerEpoch: b.ProducerEpoch(), BaseSequence: b.BaseSequence(), Count: b.Count(),
 	}, nil

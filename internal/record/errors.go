@@ -16,7 +16,7 @@ var (
 	// ErrCRC says that a checksum does not match. It is a kind of ErrCorrupt.
 	ErrCRC = fmt.Errorf("%w: the CRC does not match", ErrCorrupt)
 
-	// ErrMagic says that a batch is of magic 0 or 1, an old format: see LegacySet.
+	// ErrMagic says that a batch is of magic 0 or 1, an old format: see Message.
 	ErrMagic = errors.New("batch of an old format")
 
 	// ErrRecord says that a record inside a batch is malformed.
