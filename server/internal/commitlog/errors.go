@@ -6,6 +6,7 @@ import (
 	"syscall"
 
 	"github.com/millrace-io/millrace/kafka"
+	"github.com/millrace-io/millrace/server/internal/commitlog/segment"
 )
 
 var (
@@ -50,13 +51,17 @@ type classed struct {
 
 func (e *classed) Error() string { return e.cause.Error() }
 func (e *classed) Unwrap() []error {
-	if IsFull(e.cause) {
+	switch {
+	case IsFull(e.cause):
 		return []error{kafka.KafkaStorageError, e.cause}
+	case segment.IsBad(e.cause) || errors.Is(e.cause, segment.ErrIndexCorrupt):
+		return []error{ErrDamaged, kafka.KafkaStorageError, e.cause}
 	}
 	return []error{ErrIO, kafka.KafkaStorageError, e.cause}
 }
 
-// ioError classes an error of the file system; nil stays nil.
+// ioError classes an error of reading or writing files: bytes that are wrong are damage, a full disk is neither that
+// nor a failure, all else is ErrIO. nil stays nil.
 func ioError(err error) error {
 	if err == nil || errors.Is(err, ErrIO) || errors.Is(err, ErrDamaged) {
 		return err

@@ -1,0 +1,148 @@
+package commitlog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+
+	"github.com/millrace-io/millrace/internal/record"
+	"github.com/millrace-io/millrace/server/internal/commitlog/segment"
+)
+
+// Limiter bounds how fast a scrub reads.
+type Limiter interface {
+	// Wait returns when so many more bytes may be read, or with the context's error.
+	Wait(ctx context.Context, bytes int) error
+}
+
+// maxFindings is after how many damaged places a scrub stops to look at a log.
+const maxFindings = 16
+
+// chain checks that each batch continues the one before it. The first 17 bytes of a batch (base offset, length, leader
+// epoch, magic) lie outside of its CRC; the chain is what covers them: lengths land on the next batch, offsets go on
+// and epochs are those of the epoch file.
+type chain struct {
+	next   int64 // the offset that must follow; a compacted log may go on at a greater one
+	epoch  int32 // of the batch before
+	magic  int8  // of the batch before
+	gaps   bool  // a compacted log
+	epochs []EpochEntry
+}
+
+// problems calls tell for everything that is wrong with a batch, and steps over it.
+func (c *chain) problems(b *segment.Batch, bytes []byte, tell func(string)) {
+	if err := segment.CheckCRC(bytes); err != nil {
+		tell(err.Error())
+	}
+	switch {
+	case b.BaseOffset < c.next:
+		tell(fmt.Sprintf("base offset %d where %d must follow", b.BaseOffset, c.next))
+	case b.BaseOffset > c.next && !c.gaps && b.Magic == 2:
+		tell(fmt.Sprintf("base offset %d where %d must follow: %d offsets are missing", b.BaseOffset, c.next, b.BaseOffset-c.next))
+	}
+	switch {
+	case b.Magic < c.magic:
+		tell(fmt.Sprintf("magic %d behind a batch of magic %d", b.Magic, c.magic))
+	case b.LeaderEpoch < c.epoch:
+		tell(fmt.Sprintf("leader epoch %d behind epoch %d", b.LeaderEpoch, c.epoch))
+	case b.Magic == 2 && len(c.epochs) > 0:
+		e := epochs{entries: c.epochs}
+		if want := e.at(b.BaseOffset); want >= 0 && want != b.LeaderEpoch {
+			tell(fmt.Sprintf("leader epoch %d where the epoch file has %d", b.LeaderEpoch, want))
+		}
+	}
+	if b.Magic == 2 && !c.gaps && b.Count > 0 && b.LastOffsetDelta+1 != b.Count {
+		tell(fmt.Sprintf("%d records for %d offsets", b.Count, b.LastOffsetDelta+1))
+	}
+	c.next, c.epoch, c.magic = b.LastOffset()+1, max(c.epoch, b.LeaderEpoch), max(c.magic, b.Magic)
+}
+
+// Scrub reads everything that is flushed and checks it: CRCs, offsets, lengths, epochs. It changes nothing. Damage
+// comes back as one or several *Damage (errors.As), the context's end as its error. The log can be used meanwhile, and
+// a log that was cold is cold again afterwards.
+func (l *Log) Scrub(ctx context.Context, limiter Limiter) error {
+	wasCold := !l.Hot()
+	h, err := l.wake()
+	if err != nil {
+		return err
+	}
+	if wasCold {
+		defer l.Cool()
+	}
+	c := l.Config()
+	l.view.Lock()
+	segs, generation, known := h.segs, l.generation, h.epochs.entries
+	l.view.Unlock()
+	flushed := l.flushed.Load()
+	ch := chain{next: segs[0].Base, epoch: record.NoLeaderEpoch, gaps: c.Compact, epochs: known}
+	var found []error
+	for i, seg := range segs {
+		if seg.Base >= flushed {
+			break
+		}
+		if i > 0 && ch.next != seg.Base {
+			if !ch.gaps || ch.next > seg.Base {
+				found = append(found, &Damage{Partition: l.tp, From: min(ch.next, seg.Base), To: max(ch.next, seg.Base), File: seg.Log.Path(), Cause: fmt.Errorf("the segment before it ends at offset %d", ch.next)})
+			}
+			ch.next = seg.Base
+		}
+		more, err := l.scrubSegment(ctx, limiter, seg, &ch, flushed)
+		if errors.Is(err, fs.ErrNotExist) {
+			ch.next = h.nextBase(i, flushed) // retention took it
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if found = append(found, more...); len(found) >= maxFindings {
+			break
+		}
+	}
+	l.view.Lock()
+	same := l.generation == generation && !l.closed
+	l.view.Unlock()
+	if !same {
+		return nil // what was read was being cut; the next round sees what is left
+	}
+	return errors.Join(found...)
+}
+
+func (l *Log) scrubSegment(ctx context.Context, limiter Limiter, seg *segment.Segment, ch *chain, flushed int64) (found []error, err error) {
+	f, err := seg.Log.AcquireExisting()
+	if err != nil {
+		return nil, err
+	}
+	defer seg.Log.Release()
+	damage := func(from, to, position int64, cause string) {
+		found = append(found, &Damage{Partition: l.tp, From: from, To: to, File: seg.Log.Path(), Position: position, Cause: errors.New(cause)})
+	}
+	sc := segment.NewScanner(f, 0, seg.Size(), segment.BatchWindow)
+	defer sc.Close()
+	for ch.next < flushed && len(found) < maxFindings {
+		b, err := sc.Next()
+		if err == io.EOF {
+			break
+		}
+		var bytes []byte
+		if err == nil {
+			if b.LastOffset() >= flushed {
+				break
+			}
+			if err := limiter.Wait(ctx, b.Length); err != nil {
+				return found, err
+			}
+			bytes, err = sc.Bytes()
+		}
+		if err != nil && segment.IsBad(err) {
+			damage(ch.next, -1, sc.Position(), err.Error()) // where the next batch begins cannot be known
+			break
+		}
+		if err != nil {
+			return found, ioError(fmt.Errorf("%s: scrub %s: %w", l.tp, seg.Log.Path(), err))
+		}
+		ch.problems(&b, bytes, func(problem string) { damage(b.BaseOffset, b.LastOffset()+1, b.Position, problem) })
+	}
+	return found, nil
+}
