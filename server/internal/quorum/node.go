@@ -1,0 +1,715 @@
+package quorum
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"math"
+	"path"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.etcd.io/raft/v3"
+	pb "go.etcd.io/raft/v3/raftpb"
+
+	"github.com/millrace-io/millrace/internal/record"
+	"github.com/millrace-io/millrace/internal/wire"
+	"github.com/millrace-io/millrace/kafka"
+	"github.com/millrace-io/millrace/server/internal/commitlog"
+	"github.com/millrace-io/millrace/server/internal/commitlog/segment"
+	"github.com/millrace-io/millrace/server/internal/vfs"
+)
+
+// StateMachine is told what is agreed, in the order of the log and from one goroutine. An error means that the node
+// cannot go on.
+type StateMachine interface {
+	// Apply takes a committed batch of framed records; control batches do not come here.
+	Apply(baseOffset int64, epoch int32, timestampMs int64, records [][]byte) error
+	// Restore replaces everything by a snapshot that ends before endOffset.
+	Restore(endOffset int64, epoch int32, timestampMs int64, records iter.Seq2[[]byte, error]) error
+	// Snapshot returns the state after lastOffset as framed records; they may be iterated over beside Apply.
+	Snapshot() (lastOffset int64, records iter.Seq[[]byte])
+	// LeaderChanged says who leads, after all earlier records were applied.
+	LeaderChanged(leader, epoch int32)
+}
+
+// Options say how to open a node's part of the quorum.
+type Options struct {
+	FS          vfs.FS
+	Dir         string // metadata.log.dir
+	NodeID      int32
+	DirectoryID kafka.DirectoryID
+	// StateMachine takes what is committed.
+	StateMachine StateMachine
+	Log          *slog.Logger
+	// SnapshotMaxBytes and SnapshotMaxInterval say when to take a snapshot
+	// (metadata.log.max.record.bytes.between.snapshots, metadata.log.max.snapshot.interval.ms); 0 stands for
+	// Kafka's 20 MiB and one hour.
+	SnapshotMaxBytes    int64
+	SnapshotMaxInterval time.Duration
+	// Failed is told, once and from a goroutine of the node, why it stopped: its disk or its state machine failed.
+	Failed func(error)
+}
+
+// Node is this node's part of the quorum.
+type Node struct {
+	o   Options
+	log *slog.Logger
+	dir string
+
+	mu       sync.Mutex
+	wake     sync.Cond
+	pending  []*proposal // to be given to Raft, in order
+	end      int64       // the offset after the last record that was given an offset
+	leader   int32
+	epoch    int32
+	accept   bool // this node leads epoch and its log takes proposals
+	stopping bool
+	failure  error
+	due      bool // a snapshot is wanted because of its age
+
+	high     atomic.Int64 // committed and applied up to here (exclusive)
+	caughtUp atomic.Int64 // when that moved last, ms
+
+	stored *commitlog.Log
+	raft   *raft.RawNode
+	memory *raft.MemoryStorage
+	state  raftState
+	file   vfs.File
+	// inFlight are proposals that Raft has and that are not applied.
+	inFlight  []*proposal
+	voted     election
+	kraft     int16
+	voters    *wire.VotersRecord
+	lastEpoch int32
+	lastStamp int64
+	change    record.Batch // the control batch of the current epoch
+
+	sinceSnapshot int64 // bytes
+	snapshots     sync.WaitGroup
+	snapshotting  atomic.Bool
+	timer         *time.Timer
+	done          chan struct{}
+	started       bool
+}
+
+// proposal is a batch on its way.
+type proposal struct {
+	batch []byte
+	last  int64
+	done  func(lastOffset int64, err error)
+}
+
+// raftID is the id of this voter in Raft, which refuses 0 while Kafka allows node 0.
+func raftID(node int32) uint64 { return uint64(node) + 1 }
+
+const (
+	defaultSnapshotBytes    = 20 << 20
+	defaultSnapshotInterval = time.Hour
+	// maxBatch bounds a batch of the metadata log.
+	maxBatch = 8 << 20
+)
+
+// Open reads snapshot and log of the directory into the state machine and gets ready to take part.
+func Open(o Options) (*Node, error) {
+	if o.SnapshotMaxBytes == 0 {
+		o.SnapshotMaxBytes = defaultSnapshotBytes
+	}
+	if o.SnapshotMaxInterval == 0 {
+		o.SnapshotMaxInterval = defaultSnapshotInterval
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	n := &Node{o: o, log: o.Log, dir: Dir(o.Dir), leader: kafka.NoNode, done: make(chan struct{})}
+	n.wake.L = &n.mu
+	if err := n.open(); err != nil {
+		n.closeFiles()
+		return nil, fmt.Errorf("metadata log in %s: %w", n.dir, err)
+	}
+	return n, nil
+}
+
+func (n *Node) open() error {
+	fsys := n.o.FS
+	content, err := newestSnapshot(fsys, n.o.Dir)
+	if err != nil {
+		return err
+	}
+	if content == nil {
+		return errors.New("there is no snapshot to begin with: the directory is not formatted; run `millrace storage format`")
+	}
+	n.kraft, n.voters = content.kraft, content.voters
+	if err := n.o.StateMachine.Restore(content.id.end, content.id.epoch, content.timestamp, func(yield func([]byte, error) bool) {
+		for _, r := range content.records {
+			if !yield(r, nil) {
+				return
+			}
+		}
+	}); err != nil {
+		return err
+	}
+	n.high.Store(content.id.end)
+	if n.voted, err = readElection(fsys, n.dir); err != nil {
+		return err
+	}
+	var known bool
+	if n.file, n.state, known, err = openRaftState(fsys, n.dir); err != nil {
+		return err
+	}
+	if err := n.openLog(content, known); err != nil {
+		return err
+	}
+	return n.openRaft(content)
+}
+
+// openLog opens the log over the snapshot. What a crash tore off its end was not committed.
+func (n *Node) openLog(content *snapshotContent, known bool) error {
+	config := commitlog.DefaultConfig()
+	config.Delete, config.Compact, config.RetentionMs, config.RetentionBytes = false, false, -1, -1
+	config.MaxMessageBytes = maxBatch + 1<<20
+	options := commitlog.Options{FS: n.o.FS, Dir: n.dir, Partition: kafka.TopicPartition{Topic: kafka.MetadataTopic}, TopicID: kafka.MetadataTopicID, Config: config,
+		Handles: segment.NewHandles(n.o.FS, 16), Log: n.log, StartOffset: -1}
+	if known {
+		options.Floor = n.state.floor
+	}
+	var err error
+	if n.stored, err = commitlog.Open(options, time.Now()); err != nil {
+		return err
+	}
+	end := content.id.end
+	if n.stored.EndOffset() < end || n.stored.StartOffset() > end {
+		// The log does not reach the snapshot, as after an import: it begins anew behind it.
+		if err := n.stored.TruncateFullyAndStartAt(end); err != nil {
+			return err
+		}
+		known = false
+	}
+	if !known || n.state.offset < n.stored.StartOffset() {
+		n.state = raftState{offset: n.stored.StartOffset(), index: 1, floor: n.stored.EndOffset()}
+	}
+	n.end = n.stored.EndOffset()
+	n.lastEpoch, n.lastStamp = content.id.epoch, content.timestamp
+	return nil
+}
+
+// openRaft gives Raft the batches of the log as entries and the state machine those behind the snapshot.
+func (n *Node) openRaft(content *snapshotContent) error {
+	n.memory = raft.NewMemoryStorage()
+	index := n.state.index // of the next batch
+	var d record.Decompressor
+	var entries []*pb.Entry
+	before, beforeTerm := index-1, uint64(max(content.id.epoch, 0))
+	err := n.eachBatch(n.state.offset, func(b record.Batch) error {
+		if err := b.CheckCRC(); err != nil {
+			return err
+		}
+		n.lastEpoch, n.lastStamp = b.LeaderEpoch(), b.MaxTimestamp()
+		if b.NextOffset() <= content.id.end { // the snapshot has it
+			before, beforeTerm = index, uint64(b.LeaderEpoch())
+			index++
+			return nil
+		}
+		n.sinceSnapshot += int64(b.Length())
+		if err := n.apply(b, &d); err != nil {
+			return err
+		}
+		entries = append(entries, &pb.Entry{Term: ptr(uint64(b.LeaderEpoch())), Index: ptr(index)})
+		index++
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	conf := &pb.ConfState{Voters: []uint64{raftID(n.o.NodeID)}}
+	snapshot := &pb.Snapshot{Metadata: &pb.SnapshotMetadata{ConfState: conf, Index: ptr(before), Term: ptr(beforeTerm)}}
+	if before > 0 {
+		if err := n.memory.ApplySnapshot(snapshot); err != nil {
+			return err
+		}
+	} else {
+		// Raft takes no snapshot at index 0, but the voters it must know.
+		n.state.index++
+		for _, e := range entries {
+			*e.Index++
+		}
+		index++
+		snapshot.Metadata.Index = ptr(uint64(1))
+		if err := n.memory.ApplySnapshot(snapshot); err != nil {
+			return err
+		}
+		before = 1
+	}
+	if err := n.memory.Append(entries); err != nil {
+		return err
+	}
+	applied := index - 1
+	term := uint64(max(n.voted.LeaderEpoch, n.lastEpoch, 0))
+	if err := n.memory.SetHardState(&pb.HardState{Term: ptr(term), Commit: ptr(applied)}); err != nil {
+		return err
+	}
+	if applied > before {
+		if err := n.memory.Compact(applied); err != nil {
+			return err
+		}
+	}
+	var err2 error
+	n.raft, err2 = raft.NewRawNode(&raft.Config{ID: raftID(n.o.NodeID), ElectionTick: 10, HeartbeatTick: 1, Storage: n.memory, Applied: applied,
+		MaxSizePerMsg: 1 << 20, MaxInflightMsgs: 256, MaxUncommittedEntriesSize: math.MaxInt64, CheckQuorum: true, PreVote: true, Logger: quietLogger{n.log}})
+	return err2
+}
+
+func ptr[T any](v T) *T { return &v }
+
+// eachBatch reads the log from an offset to its end.
+func (n *Node) eachBatch(from int64, f func(record.Batch) error) error {
+	var buf []byte
+	for end := n.stored.EndOffset(); from < end; {
+		slice, err := n.stored.Read(from, 1<<20, end, true)
+		if err != nil {
+			return err
+		}
+		if slice.Range == nil {
+			return fmt.Errorf("nothing can be read at offset %d of %d", from, end)
+		}
+		buf = append(buf[:0], make([]byte, slice.Range.Len())...)
+		got, err := slice.Range.ReadAt(buf, 0)
+		slice.Range.Release()
+		if got < len(buf) {
+			return fmt.Errorf("read %d of %d bytes at offset %d: %w", got, len(buf), from, err)
+		}
+		for rest := buf; len(rest) > 0; {
+			b, behind, err := record.Next(rest)
+			if err != nil {
+				return err
+			}
+			if err := f(b); err != nil {
+				return err
+			}
+			from, rest = b.NextOffset(), behind
+		}
+	}
+	return nil
+}
+
+// apply hands a committed batch on.
+func (n *Node) apply(b record.Batch, d *record.Decompressor) error {
+	if !b.Control() {
+		values := make([][]byte, 0, b.Count())
+		for r, err := range b.Records(d) {
+			if err != nil {
+				return err
+			}
+			values = append(values, append([]byte(nil), r.Value...))
+		}
+		if err := n.o.StateMachine.Apply(b.BaseOffset(), b.LeaderEpoch(), b.MaxTimestamp(), values); err != nil {
+			return err
+		}
+	}
+	n.high.Store(b.NextOffset())
+	n.caughtUp.Store(time.Now().UnixMilli())
+	return nil
+}
+
+// Start takes part: a quorum of one elects itself at once.
+func (n *Node) Start() error {
+	n.started = true
+	if err := n.raft.Campaign(); err != nil {
+		return err
+	}
+	// The election is done before Start returns, so that a node is of use as soon as it runs.
+	if err := n.step(nil); err != nil {
+		n.fail(err)
+		close(n.done)
+		return err
+	}
+	n.timer = time.AfterFunc(n.o.SnapshotMaxInterval, func() {
+		n.mu.Lock()
+		n.due = true
+		n.wake.Signal()
+		n.mu.Unlock()
+	})
+	go n.loop()
+	return nil
+}
+
+// loop turns the crank: it sleeps until there are proposals, and gives all of them to one step.
+func (n *Node) loop() {
+	defer close(n.done)
+	for {
+		n.mu.Lock()
+		for len(n.pending) == 0 && !n.stopping && !n.due {
+			n.wake.Wait()
+		}
+		group := n.pending
+		n.pending = nil
+		stopping, due := n.stopping, n.due
+		n.due = false
+		n.mu.Unlock()
+		if len(group) > 0 {
+			if err := n.step(group); err != nil {
+				n.fail(err)
+				return
+			}
+		}
+		if (due || n.sinceSnapshot >= n.o.SnapshotMaxBytes) && n.sinceSnapshot > 0 {
+			n.takeSnapshot()
+		}
+		if due {
+			n.timer.Reset(n.o.SnapshotMaxInterval)
+		}
+		if stopping && len(group) == 0 {
+			return
+		}
+	}
+}
+
+// step gives proposals to Raft and does what it says: append and sync, apply, answer.
+func (n *Node) step(group []*proposal) error {
+	for _, p := range group {
+		if err := n.raft.Propose(p.batch); err != nil {
+			return fmt.Errorf("propose: %w", err)
+		}
+		n.inFlight = append(n.inFlight, p)
+	}
+	var d record.Decompressor
+	for n.raft.HasReady() {
+		ready := n.raft.Ready()
+		if !raft.IsEmptyHardState(ready.HardState) {
+			if err := n.memory.SetHardState(ready.HardState); err != nil {
+				return err
+			}
+			if epoch := int32(ready.HardState.GetTerm()); epoch != n.voted.LeaderEpoch || n.voted.VotedID != n.o.NodeID {
+				// The vote must be on the disk before anything of the epoch is.
+				n.voted = election{LeaderID: n.o.NodeID, LeaderEpoch: epoch, VotedID: n.o.NodeID, VotedDirectoryID: n.o.DirectoryID.String(), DataVersion: 1}
+				if err := writeElection(n.o.FS, n.dir, n.voted); err != nil {
+					return err
+				}
+			}
+		}
+		if err := n.store(ready.Entries); err != nil {
+			return err
+		}
+		var committed []record.Batch
+		for _, e := range ready.CommittedEntries {
+			committed = append(committed, record.Batch(e.GetData()))
+		}
+		n.raft.Advance(ready)
+		for i, b := range committed {
+			if len(b) == 0 {
+				b = n.leaderChange(int32(ready.CommittedEntries[i].GetTerm()))
+			}
+			if err := n.commit(b, &d); err != nil {
+				return err
+			}
+		}
+		if last := len(ready.CommittedEntries); last > 0 {
+			// Nobody asks for entries again: a voter that comes later begins with a snapshot.
+			if err := n.memory.Compact(ready.CommittedEntries[last-1].GetIndex()); err != nil && !errors.Is(err, raft.ErrCompacted) {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// store appends entries to the log and syncs it, then moves the floor.
+func (n *Node) store(entries []*pb.Entry) error {
+	if len(entries) == 0 {
+		return nil
+	}
+	now := time.Now()
+	for _, e := range entries {
+		batch := record.Batch(e.GetData())
+		if len(batch) == 0 {
+			batch = n.leaderChange(int32(e.GetTerm()))
+		}
+		if batch.BaseOffset() != n.stored.EndOffset() {
+			return fmt.Errorf("a batch of offset %d was to be appended at %d", batch.BaseOffset(), n.stored.EndOffset())
+		}
+		if _, err := n.stored.AppendFollower(batch, now); err != nil {
+			return err
+		}
+		n.sinceSnapshot += int64(batch.Length())
+		n.lastEpoch, n.lastStamp = batch.LeaderEpoch(), batch.MaxTimestamp()
+	}
+	if flush, dirty := n.stored.BeginFlush(); dirty {
+		err := flush.Sync()
+		n.stored.EndFlush(flush, err)
+		if err != nil {
+			return err
+		}
+	}
+	n.state.floor = n.stored.EndOffset()
+	_, err := n.file.WriteAt(n.state.append(nil), 0)
+	if err != nil {
+		return err
+	}
+	return n.memory.Append(entries)
+}
+
+// leaderChange is the batch that stands for the empty entry of a new term. It is made once per epoch: the offset it gets
+// is the end of the log when the epoch begins.
+func (n *Node) leaderChange(epoch int32) record.Batch {
+	if n.change != nil && n.change.LeaderEpoch() == epoch {
+		return n.change
+	}
+	me := wire.LeaderChangeMessageVoters{VoterID: n.o.NodeID, VoterDirectoryID: n.o.DirectoryID}
+	m := wire.LeaderChangeMessage{LeaderID: n.o.NodeID, Voters: []wire.LeaderChangeMessageVoters{me},
+		GrantingVoters: []wire.LeaderChangeMessageGrantingVoters{{VoterID: me.VoterID, VoterDirectoryID: me.VoterDirectoryID}}}
+	version := int16(0)
+	if n.kraft >= 1 {
+		version = 1
+	}
+	m.Version = version
+	n.mu.Lock()
+	base := n.end
+	n.end++
+	n.mu.Unlock()
+	n.change = record.Batch(record.AppendControl(nil, base, epoch, record.ControlLeaderChange, m.AppendTo(nil, version), time.Now().UnixMilli()))
+	return n.change
+}
+
+// commit applies a batch and answers its proposal. The first one of an epoch makes its leader.
+func (n *Node) commit(b record.Batch, d *record.Decompressor) error {
+	if err := n.apply(b, d); err != nil {
+		return err
+	}
+	if b.Control() {
+		n.mu.Lock()
+		n.leader, n.epoch, n.accept = n.o.NodeID, b.LeaderEpoch(), true
+		n.mu.Unlock()
+		n.o.StateMachine.LeaderChanged(n.o.NodeID, b.LeaderEpoch())
+		return nil
+	}
+	if len(n.inFlight) == 0 || n.inFlight[0].last != b.LastOffset() {
+		return fmt.Errorf("a batch up to offset %d was committed that was not proposed here", b.LastOffset())
+	}
+	p := n.inFlight[0]
+	n.inFlight = n.inFlight[1:]
+	p.done(p.last, nil)
+	return nil
+}
+
+// fail stops the node: its disk or its state machine cannot be trusted any more.
+func (n *Node) fail(err error) {
+	n.mu.Lock()
+	n.failure, n.accept = err, false
+	pending := append(n.inFlight, n.pending...)
+	n.pending, n.inFlight = nil, nil
+	n.mu.Unlock()
+	n.log.Error("the metadata quorum failed; the node must stop", "err", err)
+	for _, p := range pending {
+		p.done(-1, kafka.NotController.Errorf("the metadata log failed: %v", err))
+	}
+	if n.o.Failed != nil {
+		n.o.Failed(err)
+	}
+}
+
+// ProposeAsync appends framed records as one atomic batch of an epoch, and returns the offset of the last one. done is
+// called once, from the node's goroutine, when they are committed and applied, or never will be. The error is
+// NOT_CONTROLLER when this node does not lead the epoch; then nothing was appended.
+func (n *Node) ProposeAsync(epoch int32, records [][]byte, done func(lastOffset int64, err error)) (int64, error) {
+	if len(records) == 0 {
+		return -1, errors.New("quorum: a proposal without records")
+	}
+	now := time.Now().UnixMilli()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	switch {
+	case n.failure != nil:
+		return -1, kafka.NotController.Errorf("the metadata log failed: %v", n.failure)
+	case !n.accept || n.stopping || n.epoch != epoch:
+		return -1, kafka.NotController.Errorf("node %d does not lead epoch %d of the metadata quorum", n.o.NodeID, epoch)
+	}
+	o := record.NewBuilderOptions()
+	o.BaseOffset, o.LeaderEpoch = n.end, epoch
+	b := record.NewBuilder(o)
+	for _, value := range records {
+		b.Append(record.Record{Timestamp: now, Value: value})
+	}
+	if b.Len() > maxBatch {
+		return -1, kafka.RecordListTooLarge.Errorf("%d metadata records of %d bytes do not fit into one batch of %d", len(records), b.Len(), maxBatch)
+	}
+	p := &proposal{batch: b.Build(nil), last: n.end + int64(len(records)) - 1, done: done}
+	n.end = p.last + 1
+	n.pending = append(n.pending, p)
+	n.wake.Signal()
+	return p.last, nil
+}
+
+// Propose is ProposeAsync and the wait for it.
+func (n *Node) Propose(ctx context.Context, epoch int32, records [][]byte) (lastOffset int64, err error) {
+	type result struct {
+		offset int64
+		err    error
+	}
+	done := make(chan result, 1)
+	if _, err := n.ProposeAsync(epoch, records, func(offset int64, err error) { done <- result{offset, err} }); err != nil {
+		return -1, err
+	}
+	select {
+	case r := <-done:
+		return r.offset, r.err
+	case <-ctx.Done():
+		return -1, ctx.Err()
+	}
+}
+
+// Leader returns who leads and in which epoch; -1 when nobody does.
+func (n *Node) Leader() (id, epoch int32) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.leader, n.epoch
+}
+
+// HighWatermark is the offset up to which (exclusive) the log is committed and applied.
+func (n *Node) HighWatermark() int64 { return n.high.Load() }
+
+// EndOffset is the offset that the next record will get.
+func (n *Node) EndOffset() int64 {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.end
+}
+
+// Replica is a voter or observer as DescribeQuorum shows it.
+type Replica struct {
+	ID          int32
+	DirectoryID kafka.DirectoryID
+	EndOffset   int64
+	// LastFetch and LastCaughtUp are in milliseconds; a leader is caught up with itself now.
+	LastFetchMs, LastCaughtUpMs int64
+}
+
+// Status is what DescribeQuorum shows.
+type Status struct {
+	Leader, Epoch     int32
+	HighWatermark     int64
+	KRaftVersion      int16
+	Voters, Observers []Replica
+}
+
+// Describe returns the state of the quorum.
+func (n *Node) Describe() Status {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	now := time.Now().UnixMilli()
+	s := Status{Leader: n.leader, Epoch: n.epoch, HighWatermark: n.high.Load(), KRaftVersion: n.kraft}
+	me := Replica{ID: n.o.NodeID, EndOffset: n.end, LastFetchMs: now, LastCaughtUpMs: now}
+	if n.kraft >= 1 {
+		me.DirectoryID = n.o.DirectoryID
+	}
+	s.Voters = []Replica{me}
+	return s
+}
+
+// Snapshot takes a snapshot now, and waits for it.
+func (n *Node) Snapshot() {
+	n.mu.Lock()
+	n.due = true
+	n.wake.Signal()
+	n.mu.Unlock()
+}
+
+// takeSnapshot writes the state machine's state beside normal work. It runs on the loop.
+func (n *Node) takeSnapshot() {
+	if !n.snapshotting.CompareAndSwap(false, true) {
+		return
+	}
+	last, records := n.o.StateMachine.Snapshot()
+	id := snapshotID{end: last + 1, epoch: n.lastEpoch}
+	timestamp, size := n.lastStamp, n.sinceSnapshot
+	n.sinceSnapshot = 0
+	n.snapshots.Add(1)
+	go func() {
+		defer n.snapshots.Done()
+		defer n.snapshotting.Store(false)
+		began := time.Now()
+		if err := writeSnapshot(n.o.FS, n.dir, id, timestamp, n.controls(), records); err != nil {
+			n.log.Error("a snapshot of the metadata could not be written; the next one is tried later", "err", err)
+			return
+		}
+		n.log.Debug("snapshot of the metadata", "file", id.String(), "log bytes since the last", size, "took", time.Since(began))
+		n.dropSnapshots(id)
+	}()
+}
+
+// controls are the control records of a snapshot: of a quorum that keeps its voters in the log.
+func (n *Node) controls() []record.Record {
+	if n.kraft < 1 || n.voters == nil {
+		return nil
+	}
+	version := wire.KRaftVersionRecord{KraftVersion: n.kraft}
+	return []record.Record{record.ControlRecord(record.ControlKRaftVersion, version.AppendTo(nil, 0), 0), record.ControlRecord(record.ControlVoters, n.voters.AppendTo(nil, 0), 0)}
+}
+
+// dropSnapshots removes what lies before the snapshot before the newest: one is kept in reserve, with the log behind it.
+func (n *Node) dropSnapshots(newest snapshotID) {
+	ids, err := listSnapshots(n.o.FS, n.dir)
+	if err != nil || len(ids) < 3 {
+		return
+	}
+	for _, old := range ids[2:] {
+		if old.end < newest.end {
+			if err := n.o.FS.Remove(path.Join(n.dir, old.String())); err != nil {
+				n.log.Warn("an old snapshot of the metadata could not be removed", "file", old.String(), "err", err)
+			}
+		}
+	}
+}
+
+// Close stops taking part. Proposals that were accepted are finished first.
+func (n *Node) Close() error {
+	n.mu.Lock()
+	n.stopping = true
+	n.wake.Signal()
+	n.mu.Unlock()
+	if n.started {
+		<-n.done
+		if n.timer != nil {
+			n.timer.Stop()
+		}
+	}
+	n.snapshots.Wait()
+	n.mu.Lock()
+	left := append(n.inFlight, n.pending...)
+	n.pending, n.inFlight = nil, nil
+	n.mu.Unlock()
+	for _, p := range left {
+		p.done(-1, kafka.NotController.Errorf("the node is stopping"))
+	}
+	return n.closeFiles()
+}
+
+func (n *Node) closeFiles() error {
+	var errs []error
+	if n.stored != nil {
+		_, err := n.stored.Close(time.Now())
+		errs = append(errs, err)
+	}
+	if n.file != nil {
+		errs = append(errs, n.file.Sync(), n.file.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// quietLogger hands Raft's lines to slog: what it calls info is detail for us.
+type quietLogger struct{ log *slog.Logger }
+
+func (q quietLogger) Debug(v ...any)                   {}
+func (q quietLogger) Debugf(format string, v ...any)   {}
+func (q quietLogger) Info(v ...any)                    { q.log.Debug(fmt.Sprint(v...)) }
+func (q quietLogger) Infof(format string, v ...any)    { q.log.Debug(fmt.Sprintf(format, v...)) }
+func (q quietLogger) Warning(v ...any)                 { q.log.Warn(fmt.Sprint(v...)) }
+func (q quietLogger) Warningf(format string, v ...any) { q.log.Warn(fmt.Sprintf(format, v...)) }
+func (q quietLogger) Error(v ...any)                   { q.log.Error(fmt.Sprint(v...)) }
+func (q quietLogger) Errorf(format string, v ...any)   { q.log.Error(fmt.Sprintf(format, v...)) }
+func (q quietLogger) Fatal(v ...any)                   { panic(fmt.Sprint(v...)) }
+func (q quietLogger) Fatalf(format string, v ...any)   { panic(fmt.Sprintf(format, v...)) }
+func (q quietLogger) Panic(v ...any)                   { panic(fmt.Sprint(v...)) }
+func (q quietLogger) Panicf(format string, v ...any)   { panic(fmt.Sprintf(format, v...)) }
