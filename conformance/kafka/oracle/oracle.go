@@ -188,3 +188,13 @@ func MustTool(t testing.TB, name string, args ...string) string {
 	}
 	return out
 }
+
+// ClassPath returns the class path of "broker", which has Kafka's Java client as well, or of "tools".
+func ClassPath(t testing.TB, what string) string {
+	t.Helper()
+	dir, err := jars[what]()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir + "/*"
+}

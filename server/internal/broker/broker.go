@@ -33,9 +33,12 @@ type Options struct {
 	PreviousEpoch int64
 
 	Controller Controller
-	Replicas   Replicas
-	Config     Config
-	Log        *slog.Logger
+	// Committed returns the offset up to which this node knows the metadata log to be committed; the image that
+	// Publish is given follows it. nil where requests should not wait for their own changes.
+	Committed func() int64
+	Replicas  Replicas
+	Config    Config
+	Log       *slog.Logger
 	// Failed is told, once, why the node must stop.
 	Failed func(error)
 }
@@ -64,7 +67,8 @@ type Broker struct {
 	unfenced chan struct{}
 	isReady  bool // unfenced is closed
 	gone     chan struct{}
-	isGone   bool // gone is closed: the lifecycle has ended
+	isGone   bool          // gone is closed: the lifecycle has ended
+	handed   chan struct{} // closed, and replaced, when the next image has been handed to all rooms
 	stalls   map[kafka.DirectoryID]string
 	assigns  assignments
 
@@ -103,6 +107,7 @@ func New(o Options) *Broker {
 		wake:     make(chan struct{}, 1),
 		unfenced: make(chan struct{}),
 		gone:     make(chan struct{}),
+		handed:   make(chan struct{}),
 		stalls:   make(map[kafka.DirectoryID]string),
 	}
 	b.ctx, b.cancel = context.WithCancel(context.Background())
@@ -266,8 +271,11 @@ func (b *Broker) Leave(ctx context.Context) error {
 	}
 }
 
-// Close ends the heartbeats and waits for every goroutine of the broker.
+// Close ends the heartbeats, hands no image on any more, and waits for every goroutine of the broker.
 func (b *Broker) Close() {
+	b.publisher.mu.Lock()
+	b.publisher.loaded = false // what is published from now on concerns nobody
+	b.publisher.mu.Unlock()
 	b.mu.Lock()
 	b.closed = true
 	b.mu.Unlock()
@@ -282,7 +290,7 @@ func (b *Broker) ProducerID(ctx context.Context) (int64, error) { return b.ids.n
 // fetchBlock asks the controller for a block of producer ids.
 func (b *Broker) fetchBlock(ctx context.Context) (idBlock, error) {
 	request := &wire.AllocateProducerIdsRequest{BrokerID: b.o.NodeID, BrokerEpoch: b.Epoch()}
-	response, err := b.Forward(ctx, b.self(), request, request.Info().MaxVersion)
+	response, err := b.carry(ctx, b.self(), request, request.Info().MaxVersion)
 	if err != nil {
 		return idBlock{}, err
 	}

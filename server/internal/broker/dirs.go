@@ -54,7 +54,7 @@ func (b *Broker) sendAssignments(ctx context.Context) {
 		request.BrokerID, request.BrokerEpoch = b.o.NodeID, b.life.epoch
 		b.mu.Unlock()
 
-		response, err := b.Forward(ctx, b.self(), request, request.Info().MaxVersion)
+		response, err := b.carry(ctx, b.self(), request, request.Info().MaxVersion)
 		if err == nil {
 			if code := response.(*wire.AssignReplicasToDirsResponse).ErrorCode; code != kafka.None {
 				err = code

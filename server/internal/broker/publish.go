@@ -54,6 +54,8 @@ func (b *Broker) hand(image *metadata.Image, delta *metadata.Delta) {
 	defer b.mu.Unlock()
 	recovering := b.life.state == Recovering
 	b.life.published(image.Offset(), time.Now())
+	close(b.handed)
+	b.handed = make(chan struct{})
 	me := image.Broker(b.o.NodeID)
 	if !b.isReady && me != nil && me.Epoch == b.life.epoch && !me.Fenced {
 		b.isReady = true

@@ -26,6 +26,8 @@ type Conn struct {
 	Principal string
 	// Software is what ApiVersions said of the client (KIP-511). Only the connection's own handler touches it.
 	SoftwareName, SoftwareVersion string
+	// Worked is for the handler: the client did more than ask where to go.
+	Worked bool
 	// Opened is when the connection was accepted.
 	Opened time.Time
 

@@ -236,6 +236,8 @@ type Options struct {
 	NodeID int32
 	FS     vfs.FS
 	Dirs   []Dir
+	// Locked says that the caller holds the lock of every directory already; otherwise Load takes it.
+	Locked bool
 	// Cluster may be nil for a node on its own.
 	Cluster Cluster
 	Log     *slog.Logger

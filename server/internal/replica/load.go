@@ -92,11 +92,13 @@ func (m *Manager) Load(ctx context.Context, report func(done, total int)) error 
 
 // load opens one directory.
 func (d *logDir) load(ctx context.Context, p *progress) (map[kafka.TopicPartition]loadedLog, error) {
-	lock, err := d.fs.Lock(d.path(lockFile))
-	if err != nil {
-		return nil, err
+	if !d.manager.locked {
+		lock, err := d.fs.Lock(d.path(lockFile))
+		if err != nil {
+			return nil, err
+		}
+		d.lock = lock
 	}
-	d.lock = lock
 	if err := d.room.prepare(); err != nil {
 		return nil, err
 	}

@@ -24,6 +24,7 @@ type Manager struct {
 	fs      vfs.FS
 	cluster Cluster
 	log     *slog.Logger
+	locked  bool // Load takes no locks: the caller has them
 	broker  BrokerConfig
 	config  func(image *metadata.Image, topic string) (commitlog.Config, TopicConfig)
 
@@ -46,7 +47,7 @@ const defaultHandles = 1024
 // New makes a manager; Load comes next.
 func New(o Options) *Manager {
 	m := &Manager{
-		nodeID: o.NodeID, fs: o.FS, cluster: o.Cluster, log: o.Log, broker: o.Broker, config: o.TopicConfig,
+		nodeID: o.NodeID, fs: o.FS, cluster: o.Cluster, log: o.Log, locked: o.Locked, broker: o.Broker, config: o.TopicConfig,
 		topics: newDirectory(), sessions: newSessions(o.Broker.SessionSlots),
 	}
 	if m.log == nil {

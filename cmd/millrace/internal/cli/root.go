@@ -1,0 +1,142 @@
+// Package cli holds the commands of the millrace binary, one file each, with the same shape inside: a
+// function that makes the cobra command, then what it runs.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// commands makes every command of the root, in the order of its help. A new command is a file and a line here.
+var commands = []func() *cobra.Command{
+	upCommand,
+	serverCommand,
+	storageCommand,
+	versionCommand,
+}
+
+// Main runs what the arguments say and returns the exit code: 0; 1 when the command failed, which has been
+// said on stderr in one sentence; 2 when the command line is wrong.
+//
+// A binary called by the name of a Kafka script, with or without .sh, is that script: `kafka-topics.sh
+// --list` runs `millrace kafka-topics --list`.
+func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	root := Root()
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	root.SetArgs(args[1:])
+	if script := strings.TrimSuffix(filepath.Base(args[0]), ".sh"); isCommand(root, script) {
+		root.SetArgs(append([]string{script}, args[1:]...))
+	}
+
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once
+
+	err := root.ExecuteContext(ctx)
+	var exit exitCode
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &exit):
+		return int(exit)
+	}
+	fmt.Fprintln(stderr, "millrace:", err)
+	var usage usageError
+	if errors.As(err, &usage) {
+		return 2
+	}
+	return 1
+}
+
+// Root makes the command tree.
+func Root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "millrace",
+		Short: "A replicated commit log that speaks Kafka's protocol",
+		Long: `Millrace is an event-streaming platform in one binary that speaks Apache Kafka's protocol.
+
+  millrace up                        start a node on this machine, with nothing to configure
+  millrace server FILE.properties    start a node from Kafka's own properties`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return cmd.Help()
+			}
+			return unknownCommand(cmd, args[0])
+		},
+	}
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usagef("%s; `%s --help` lists the flags", err, cmd.CommandPath())
+	})
+	for _, make := range commands {
+		root.AddCommand(make())
+	}
+	addKafka(root)
+	return root
+}
+
+// isCommand reports whether a name is one of a Kafka script that the binary has.
+func isCommand(root *cobra.Command, script string) bool {
+	if script == root.Name() {
+		return false
+	}
+	for _, c := range root.Commands() {
+		if c.Name() == script && strings.HasPrefix(script, "kafka-") {
+			return true
+		}
+	}
+	return false
+}
+
+// unknownCommand says so, with the nearest names.
+func unknownCommand(cmd *cobra.Command, name string) error {
+	cmd.SuggestionsMinimumDistance = 2
+	if near := cmd.SuggestionsFor(name); len(near) > 0 {
+		return usagef("%s has no command %q; did you mean %s?", cmd.CommandPath(), name, strings.Join(near, " or "))
+	}
+	return usagef("%s has no command %q; `%s --help` lists them", cmd.CommandPath(), name, cmd.CommandPath())
+}
+
+// group is the RunE of a command that only holds others, such as `millrace storage`.
+func group(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return cmd.Help()
+	}
+	return unknownCommand(cmd, args[0])
+}
+
+// arguments checks the number of positional arguments and says what is missing in words.
+func arguments(least, most int, what string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		switch {
+		case len(args) < least:
+			return usagef("%s needs %s; `%s --help` shows how", cmd.CommandPath(), what, cmd.CommandPath())
+		case most >= 0 && len(args) > most:
+			return usagef("%s takes %s and nothing more, but was given %q", cmd.CommandPath(), what, args[most])
+		}
+		return nil
+	}
+}
+
+// usageError is an error of the command line rather than of the work.
+type usageError struct{ error }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// exitCode ends the process with a code when everything has been said already.
+type exitCode int
+
+func (c exitCode) Error() string { return fmt.Sprintf("exit code %d", int(c)) }

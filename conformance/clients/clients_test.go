@@ -1,0 +1,198 @@
+package clients
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/millrace-io/millrace/conformance/kafka/oracle"
+	"github.com/millrace-io/millrace/conformance/node"
+	"github.com/millrace-io/millrace/conformance/process"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+const (
+	partitions = 3
+	within     = 20 * time.Minute
+)
+
+// client is one library. A reader reads all topics given; a writer writes one topic per codec, named by topicOf.
+type client struct {
+	name   string
+	codecs []string
+	write  func(addr string, in *input, topics map[string]string) error // topic -> codec
+	read   func(addr string, topics []string, in *input) (map[string][]digest, error)
+}
+
+// oneByOne makes a writer of several topics out of a writer of one.
+func oneByOne(write func(addr, topic, codec string, in *input) error) func(addr string, in *input, topics map[string]string) error {
+	return func(addr string, in *input, topics map[string]string) error {
+		for _, topic := range slices.Sorted(maps.Keys(topics)) {
+			if err := write(addr, topic, topics[topic], in); err != nil {
+				return fmt.Errorf("%s: %w", topic, err)
+			}
+		}
+		return nil
+	}
+}
+
+func (d *driver) client(name string, codecs ...string) client {
+	return client{name: name, codecs: codecs,
+		write: func(addr string, in *input, topics map[string]string) error { return d.write(within, addr, in, topics) },
+		read: func(addr string, topics []string, in *input) (map[string][]digest, error) {
+			return d.read(within, addr, topics, in)
+		}}
+}
+
+func all(t *testing.T) []client {
+	java := &driver{}
+	java.ready = unpacked("java", func(dir string) error {
+		return must(process.Run(2*time.Minute, "javac", "-cp", oracle.ClassPath(t, "broker"), "-d", filepath.Join(dir, "java"), filepath.Join(dir, "java", "Driver.java")))
+	})
+	java.command = func(dir string) []string {
+		return []string{"java", "-Xmx256m", "-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "-cp", filepath.Join(dir, "java") + ":" + oracle.ClassPath(t, "broker"), "Driver"}
+	}
+	confluentPython := &driver{ready: unpacked("confluent-kafka", pythonEnv("confluent-kafka==2.16.1")), command: python("confluent")}
+	aio := &driver{ready: unpacked("aiokafka", pythonEnv("aiokafka==0.14.0", "cramjam==2.14.0")), command: python("aiokafka")}
+	js := &driver{ready: unpacked("kafkajs", func(dir string) error {
+		return must(process.Run(5*time.Minute, "npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", filepath.Join(dir, "kafkajs")))
+	}), command: func(dir string) []string { return []string{"node", filepath.Join(dir, "kafkajs", "driver.js")} }}
+	kafkajs := js.client("kafkajs", "none", "gzip", "snappy")
+	kafkajs.read = nil // it reads in groups only
+	return []client{
+		{"franz-go", allCodecs, oneByOne(franzWrite), franzRead},
+		{"sarama", allCodecs, oneByOne(saramaWrite), saramaRead},
+		{"kafka-go", allCodecs, oneByOne(segmentioWrite), segmentioRead},
+		{"confluent-kafka-go", allCodecs, oneByOne(confluentWrite), confluentRead},
+		{"kcat", allCodecs, oneByOne(kcatWrite), kcatRead},
+		java.client("java", allCodecs...),
+		confluentPython.client("confluent-kafka", allCodecs...),
+		aio.client("aiokafka", allCodecs...),
+		kafkajs,
+	}
+}
+
+func topicOf(writer, codec string) string { return writer + "." + codec }
+
+// server starts what the clients talk to and returns its address.
+func server(t *testing.T) string {
+	if os.Getenv("CLIENT_SERVER") == "kafka" {
+		return oracle.Start(t, nil).Addr
+	}
+	return node.Start(t, nil).Addr
+}
+
+func create(t *testing.T, addr string, partitions int, topics []string) {
+	t.Helper()
+	c, err := kgo.NewClient(kgo.SeedBrokers(addr))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	created, err := kadm.NewClient(c).CreateTopics(t.Context(), int32(partitions), 1, nil, topics...)
+	if err == nil {
+		err = created.Error()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestMatrix writes with every writer and every codec, and reads all of it with every reader.
+func TestMatrix(t *testing.T) {
+	in := newInput(t, "packages", sized(packageIndex(t)), partitions)
+	addr := server(t)
+	clients := all(t)
+	var topics []string
+	for _, w := range clients {
+		for _, codec := range w.codecs {
+			topics = append(topics, topicOf(w.name, codec))
+		}
+	}
+	create(t, addr, partitions, topics)
+	for _, w := range clients {
+		t.Run("write/"+w.name, func(t *testing.T) {
+			codecs := make(map[string]string)
+			for _, codec := range w.codecs {
+				codecs[topicOf(w.name, codec)] = codec
+			}
+			if err := w.write(addr, in, codecs); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+	if t.Failed() {
+		t.FailNow() // a reader would wait for records that are not there
+	}
+	for _, r := range clients {
+		if r.read == nil {
+			continue
+		}
+		t.Run("read/"+r.name, func(t *testing.T) {
+			got, err := r.read(addr, topics, in)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, topic := range topics {
+				if !slices.Equal(got[topic], in.want) {
+					t.Errorf("%s: %s read %v, want %v", topic, r.name, got[topic], in.want)
+				}
+			}
+		})
+	}
+}
+
+// TestConsoleTools does the same with Kafka's console tools, which know lines and choose partitions themselves: their
+// topics have one partition, and the records no line ends.
+func TestConsoleTools(t *testing.T) {
+	var records []record
+	for _, r := range packageIndex(t)[:3000] {
+		records = append(records, record{r.key, bytes.ReplaceAll(bytes.ReplaceAll(r.value, []byte("\n"), []byte("\x1f")), []byte("\t"), []byte(" "))})
+	}
+	in := newInput(t, "lines", records, 1)
+	var lines strings.Builder
+	for _, r := range records {
+		fmt.Fprintf(&lines, "%s\t%s\n", r.key, r.value)
+	}
+	addr := server(t)
+	var topics []string
+	for _, codec := range allCodecs {
+		topics = append(topics, topicOf("console", codec))
+	}
+	create(t, addr, 1, topics)
+	for i, codec := range allCodecs {
+		if out, errOut, err := oracle.Tool(t, lines.String(), "kafka-console-producer", "--bootstrap-server", addr, "--topic", topics[i], "--compression-codec", codec,
+			"--reader-property", "parse.key=true"); err != nil {
+			t.Fatal(must(out, errOut, err))
+		}
+	}
+	for _, topic := range topics {
+		out := oracle.MustTool(t, "kafka-console-consumer", "--bootstrap-server", addr, "--topic", topic, "--partition", "0", "--offset", "earliest",
+			"--max-messages", fmt.Sprint(len(records)), "--timeout-ms", "30000", "--formatter-property", "print.key=true")
+		if out != lines.String() {
+			t.Errorf("%s: kafka-console-consumer printed %d bytes, want the %d that went in", topic, len(out), lines.Len())
+		}
+	}
+	for _, r := range all(t) {
+		if r.read == nil {
+			continue
+		}
+		got, err := r.read(addr, topics, in)
+		if err != nil {
+			t.Errorf("%s: %v", r.name, err)
+			continue
+		}
+		for _, topic := range topics {
+			if !slices.Equal(got[topic], in.want) {
+				t.Errorf("%s: %s read %v, want %v", topic, r.name, got[topic], in.want)
+			}
+		}
+	}
+}

@@ -1,0 +1,16 @@
+// Package clients takes real input through Millrace with the clients that people use: each writer writes one
+// topic per codec that it has, every reader reads all of them, and what comes out must be what went in, byte for
+// byte and in order per partition.
+//
+// The input is the Debian package index: a record per package, its name as key. Readers assign partitions
+// themselves. Clients that are not Go are small programs in drivers/, all with the same command line:
+//
+//	DRIVER write BOOTSTRAP PARTITIONS INPUT TOPIC=CODEC...    record i goes to partition i mod PARTITIONS
+//	DRIVER read  BOOTSTRAP PARTITIONS TOPIC...                prints "TOPIC PARTITION COUNT SHA256" lines
+//
+// INPUT holds, for each record, a uint32 length and the key, a uint32 length and the value, big-endian. The digest
+// of a partition is over the same bytes of its records, in the order of their offsets.
+//
+// A client that cannot be installed is a failure, not a skip. CLIENT_RECORDS sets how many records are sent,
+// and CLIENT_BYTES how many bytes, for the long run; CLIENT_SERVER=kafka runs all of it against Apache Kafka.
+package clients

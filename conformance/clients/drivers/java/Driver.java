@@ -1,0 +1,103 @@
+// The Java client as a driver: see doc.go of the package above for the command line.
+import java.io.BufferedInputStream;
+import java.io.DataInputStream;
+import java.io.EOFException;
+import java.io.FileInputStream;
+import java.nio.ByteBuffer;
+import java.security.MessageDigest;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.HexFormat;
+import java.util.List;
+import java.util.Map;
+import java.util.Properties;
+import java.util.concurrent.atomic.AtomicReference;
+import org.apache.kafka.clients.consumer.ConsumerRecord;
+import org.apache.kafka.clients.consumer.KafkaConsumer;
+import org.apache.kafka.clients.producer.KafkaProducer;
+import org.apache.kafka.clients.producer.ProducerRecord;
+import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.serialization.ByteArrayDeserializer;
+import org.apache.kafka.common.serialization.ByteArraySerializer;
+
+public class Driver {
+    public static void main(String[] args) throws Exception {
+        int partitions = Integer.parseInt(args[2]);
+        if (args[0].equals("write")) {
+            for (int i = 4; i < args.length; i++) {
+                String[] topicAndCodec = args[i].split("=");
+                write(args[1], partitions, args[3], topicAndCodec[0], topicAndCodec[1]);
+            }
+            return;
+        }
+        for (int i = 3; i < args.length; i++) {
+            read(args[1], partitions, args[i]);
+        }
+    }
+
+    static void write(String bootstrap, int partitions, String file, String topic, String codec) throws Exception {
+        Properties config = new Properties();
+        config.put("bootstrap.servers", bootstrap);
+        config.put("acks", "all");
+        config.put("compression.type", codec);
+        config.put("linger.ms", "5");
+        AtomicReference<Exception> failed = new AtomicReference<>();
+        try (KafkaProducer<byte[], byte[]> producer = new KafkaProducer<>(config, new ByteArraySerializer(), new ByteArraySerializer());
+                DataInputStream in = new DataInputStream(new BufferedInputStream(new FileInputStream(file), 1 << 20))) {
+            for (int n = 0;; n++) {
+                byte[] key;
+                try {
+                    key = in.readNBytes(in.readInt());
+                } catch (EOFException end) {
+                    break;
+                }
+                byte[] value = in.readNBytes(in.readInt());
+                producer.send(new ProducerRecord<>(topic, n % partitions, key, value), (metadata, e) -> {
+                    if (e != null) {
+                        failed.compareAndSet(null, e);
+                    }
+                });
+            }
+            producer.flush();
+        }
+        if (failed.get() != null) {
+            throw failed.get();
+        }
+    }
+
+    static void read(String bootstrap, int partitions, String topic) throws Exception {
+        Properties config = new Properties();
+        config.put("bootstrap.servers", bootstrap);
+        config.put("enable.auto.commit", "false");
+        List<TopicPartition> assigned = new ArrayList<>();
+        MessageDigest[] sums = new MessageDigest[partitions];
+        int[] counts = new int[partitions];
+        for (int p = 0; p < partitions; p++) {
+            assigned.add(new TopicPartition(topic, p));
+            sums[p] = MessageDigest.getInstance("SHA-256");
+        }
+        try (KafkaConsumer<byte[], byte[]> consumer = new KafkaConsumer<>(config, new ByteArrayDeserializer(), new ByteArrayDeserializer())) {
+            consumer.assign(assigned);
+            consumer.seekToBeginning(assigned);
+            Map<TopicPartition, Long> ends = consumer.endOffsets(assigned);
+            long deadline = System.currentTimeMillis() + 60_000;
+            while (!assigned.stream().allMatch(tp -> consumer.position(tp) >= ends.get(tp))) {
+                if (System.currentTimeMillis() > deadline) {
+                    throw new IllegalStateException(topic + ": nothing for a minute");
+                }
+                for (ConsumerRecord<byte[], byte[]> r : consumer.poll(Duration.ofMillis(200))) {
+                    deadline = System.currentTimeMillis() + 60_000;
+                    MessageDigest sum = sums[r.partition()];
+                    sum.update(ByteBuffer.allocate(4).putInt(r.key().length).array());
+                    sum.update(r.key());
+                    sum.update(ByteBuffer.allocate(4).putInt(r.value().length).array());
+                    sum.update(r.value());
+                    counts[r.partition()]++;
+                }
+            }
+        }
+        for (int p = 0; p < partitions; p++) {
+            System.out.println(topic + " " + p + " " + counts[p] + " " + HexFormat.of().formatHex(sums[p].digest()));
+        }
+    }
+}

@@ -1,0 +1,48 @@
+package api
+
+import (
+	"maps"
+	"regexp"
+	"slices"
+
+	"github.com/millrace-io/millrace/internal/wire"
+	"github.com/millrace-io/millrace/kafka"
+)
+
+// ApiVersions, versions 0 to 5: what is served here, and which features there are. From version 3 on clients name
+// themselves (KIP-511), from version 5 on the node that they believe to talk to (KIP-1242). A version of the future is
+// answered by the listener.
+
+// softwareName is what a client may call itself and its version.
+var softwareName = regexp.MustCompile(`^[a-zA-Z0-9](?:[a-zA-Z0-9\-.]*[a-zA-Z0-9])?$`)
+
+func apiVersions(c *call, request *wire.ApiVersionsRequest) wire.Message {
+	response := wire.NewApiVersionsResponse()
+	if c.version() >= 3 {
+		if !softwareName.MatchString(request.ClientSoftwareName) || !softwareName.MatchString(request.ClientSoftwareVersion) {
+			response.ErrorCode = kafka.InvalidRequest
+			return response
+		}
+		c.Conn.SoftwareName, c.Conn.SoftwareVersion = request.ClientSoftwareName, request.ClientSoftwareVersion
+	}
+	if c.version() >= 5 && (request.ClusterID != nil && *request.ClusterID != c.t.o.ClusterID || request.NodeID != kafka.NoNode && request.NodeID != c.t.o.NodeID) {
+		response.ErrorCode = kafka.RebootstrapRequired
+		return response
+	}
+	response.ApiKeys = c.t.versions
+	for _, name := range slices.Sorted(maps.Keys(c.t.o.Features)) {
+		levels := c.t.o.Features[name]
+		if levels.Min == 0 && c.version() < 4 {
+			continue // the version cannot say that a feature may be off
+		}
+		response.SupportedFeatures = append(response.SupportedFeatures, wire.ApiVersionsResponseSupportedFeatures{Name: name, MinVersion: levels.Min, MaxVersion: levels.Max})
+	}
+	finalized := c.image.Features()
+	response.FinalizedFeaturesEpoch = c.image.Offset()
+	for _, name := range slices.Sorted(maps.Keys(finalized)) {
+		if level := finalized[name]; level > 0 {
+			response.FinalizedFeatures = append(response.FinalizedFeatures, wire.ApiVersionsResponseFinalizedFeatures{Name: name, MinVersionLevel: level, MaxVersionLevel: level})
+		}
+	}
+	return response
+}

@@ -1,0 +1,115 @@
+package api
+
+import (
+	"slices"
+	"strconv"
+
+	"github.com/millrace-io/millrace/config"
+	"github.com/millrace-io/millrace/internal/wire"
+	"github.com/millrace-io/millrace/kafka"
+)
+
+// DescribeConfigs, versions 1 to 4: the effective settings of topics, brokers ("" is the default of all), groups and
+// client-metrics subscriptions, with where they come from; with synonyms, and from version 3 on documentation and types,
+// when asked. It lists what acts. Any broker answers for topics; for a broker only itself does.
+func describeConfigs(c *call, request *wire.DescribeConfigsRequest) wire.Message {
+	response := wire.NewDescribeConfigsResponse()
+	for _, r := range request.Resources {
+		result := wire.DescribeConfigsResponseResults{ResourceType: r.ResourceType, ResourceName: r.ResourceName}
+		entries, err := c.configsOf(kafka.ResourceType(r.ResourceType), r.ResourceName)
+		if err != nil {
+			result.ErrorCode, result.ErrorMessage = kafka.CodeOf(err), kafka.MessageOf(err)
+		}
+		for _, e := range entries {
+			if r.ConfigurationKeys == nil || slices.Contains(r.ConfigurationKeys, e.Key.Name) {
+				result.Configs = append(result.Configs, shownConfig(e, kafka.ResourceType(r.ResourceType), request))
+			}
+		}
+		response.Results = append(response.Results, result)
+	}
+	return response
+}
+
+// configsOf resolves all keys of a resource.
+func (c *call) configsOf(kind kafka.ResourceType, name string) ([]config.Entry, error) {
+	o := &c.t.o
+	switch kind {
+	case kafka.ResourceTopic:
+		switch {
+		case !c.allowed(OpDescribeConfigs, ResTopic, name):
+			return nil, kafka.TopicAuthorizationFailed.Errorf("not authorized to describe the settings of topic %q", name)
+		case kafka.CheckTopicName(name) != nil:
+			return nil, kafka.InvalidTopicException.Errorf("%v", kafka.CheckTopicName(name))
+		case c.image.Topic(name) == nil:
+			return nil, kafka.UnknownTopicOrPartition.Errorf("there is no topic %q", name)
+		}
+		layers := append([]config.Layer{{Source: config.SourceTopic, Values: c.image.Config(kind, name)}}, c.brokerLayers()...)
+		return o.TopicConfigs.ResolveAll(o.BrokerConfigs, layers...), nil
+	case kafka.ResourceBroker:
+		if !c.allowed(OpDescribeConfigs, ResCluster, clusterName) {
+			return nil, kafka.ClusterAuthorizationFailed.Errorf("not authorized to describe the settings of brokers")
+		}
+		if name == "" {
+			var set []config.Entry // of the default of all brokers only what is set is shown
+			for _, e := range o.BrokerConfigs.ResolveAll(nil, config.Layer{Source: config.SourceDynamicDefaultBroker, Values: c.image.Config(kind, "")}) {
+				if !e.Default {
+					set = append(set, e)
+				}
+			}
+			return set, nil
+		}
+		id, err := strconv.ParseInt(name, 10, 32)
+		if err != nil {
+			return nil, kafka.InvalidRequest.Errorf("broker id must be an integer, but it is: %s", name)
+		}
+		if int32(id) != o.NodeID {
+			return nil, kafka.InvalidRequest.Errorf("the settings of broker %d are asked of broker %d", id, o.NodeID)
+		}
+		return o.BrokerConfigs.ResolveAll(nil, c.brokerLayers()...), nil
+	case kafka.ResourceGroup:
+		if name == "" {
+			return nil, kafka.InvalidRequest.Errorf("the group has no name")
+		}
+		return o.GroupConfigs.ResolveAll(o.BrokerConfigs, append([]config.Layer{{Source: config.SourceGroup, Values: c.image.Config(kind, name)}}, c.brokerLayers()...)...), nil
+	case kafka.ResourceClientMetrics:
+		if name == "" {
+			return nil, kafka.InvalidRequest.Errorf("the client metrics subscription has no name")
+		}
+		set := c.image.Config(kind, name)
+		if len(set) == 0 {
+			return nil, nil
+		}
+		return o.ClientMetricsConfigs.ResolveAll(nil, config.Layer{Source: config.SourceClientMetrics, Values: set}), nil
+	case kafka.ResourceBrokerLogger:
+		if id, err := strconv.ParseInt(name, 10, 32); err != nil || int32(id) != o.NodeID {
+			return nil, kafka.InvalidRequest.Errorf("the log levels of broker %q are asked of broker %d", name, o.NodeID)
+		}
+		return nil, nil
+	}
+	return nil, kafka.InvalidRequest.Errorf("unsupported resource type: %s", kind)
+}
+
+// brokerLayers are where a broker's settings come from, most specific first.
+func (c *call) brokerLayers() []config.Layer {
+	return []config.Layer{
+		{Source: config.SourceDynamicBroker, Values: c.image.Config(kafka.ResourceBroker, strconv.Itoa(int(c.t.o.NodeID)))},
+		{Source: config.SourceDynamicDefaultBroker, Values: c.image.Config(kafka.ResourceBroker, "")},
+		{Source: config.SourceStaticBroker, Values: c.t.o.Static},
+	}
+}
+
+func shownConfig(e config.Entry, kind kafka.ResourceType, request *wire.DescribeConfigsRequest) wire.DescribeConfigsResponseConfigs {
+	one := wire.NewDescribeConfigsResponseConfigs()
+	one.Name, one.Value, one.ConfigSource = e.Key.Name, e.Value, int8(e.Source)
+	one.IsSensitive, one.ConfigType = e.Sensitive, int8(e.Key.Type)
+	one.ReadOnly = e.ReadOnly && kind == kafka.ResourceBroker // the others can always be changed
+	if request.IncludeSynonyms {
+		for _, s := range e.Synonyms {
+			one.Synonyms = append(one.Synonyms, wire.DescribeConfigsResponseSynonyms{Name: s.Name, Value: s.Value, Source: int8(s.Source)})
+		}
+	}
+	if request.IncludeDocumentation {
+		one.Documentation = &e.Key.Doc
+	}
+	return one
+}

@@ -1,0 +1,307 @@
+package api
+
+import (
+	"sync"
+	"time"
+
+	"github.com/millrace-io/millrace/internal/wire"
+	"github.com/millrace-io/millrace/kafka"
+	"github.com/millrace-io/millrace/server/internal/listener"
+	"github.com/millrace-io/millrace/server/internal/replica"
+)
+
+// Produce, versions 3 to 13 (0 to 2 are advertised and refused). Topics go by name, from version 13 on by id.
+//
+// acks is 0 (no answer; an error closes the connection), 1 or -1. From version 8 on the answer says which records of a
+// batch were refused (KIP-467), from version 10 on who leads instead (KIP-951). A partition that stands twice in a
+// request counts once, with the records that come last, as in Kafka.
+//
+// The path makes no garbage: the request is decoded into pooled memory, records are patched in the connection's own
+// buffer, and the answer is encoded into a pooled one.
+
+// produceCall is the memory of one request on its way.
+type produceCall struct {
+	t       *Table
+	r       *listener.Request
+	in      wire.Produce
+	append  replica.AppendRequest
+	topics  []produceTopic
+	encoder wire.ProduceEncoder
+	parts   [1]wire.Part
+	frame   []byte
+	release func()
+}
+
+// produceTopic is a topic of the answer: the next entries are its partitions.
+type produceTopic struct {
+	id         kafka.TopicID
+	name       string
+	partitions int
+}
+
+var produceCalls sync.Pool
+
+// newProduceCall takes the memory of an earlier request, or new one with the functions that it is called back by.
+func newProduceCall() *produceCall {
+	if c, ok := produceCalls.Get().(*produceCall); ok {
+		return c
+	}
+	c := &produceCall{}
+	c.append.Done = func(*replica.AppendRequest) { c.answer() }
+	c.release = c.recycle
+	return c
+}
+
+func (t *Table) produce(r *listener.Request) {
+	c := newProduceCall()
+	c.t, c.r = t, r
+	if err := c.in.Decode(r.Header.Version, r.Body); err != nil {
+		c.recycle()
+		r.Fail(err)
+		return
+	}
+	t.reach.sawWork(r.Conn, r.Header.ClientID)
+	a := &c.append
+	a.Acks, a.Version, a.Timeout = c.in.Acks, r.Header.Version, time.Duration(c.in.TimeoutMs)*time.Millisecond
+	a.Entries, c.topics = a.Entries[:0], c.topics[:0]
+	image := t.o.Image()
+	var refusal error
+	if a.Acks < -1 || a.Acks > 1 {
+		refusal = kafka.InvalidRequiredAcks
+	}
+	for i := range c.in.Topics {
+		topic := &c.in.Topics[i]
+		name := ""
+		if r.Header.Version >= 13 {
+			if known := image.TopicByID(topic.TopicID); known != nil {
+				name = known.Name
+			}
+		} else if name = t.o.Replicas.TopicName(topic.Name); name == "" {
+			name = string(topic.Name)
+		}
+		err := refusal
+		if err == nil && t.o.Authorizer != nil && !(&call{Request: r, t: t}).allowed(OpWrite, ResTopic, name) {
+			err = kafka.TopicAuthorizationFailed
+		}
+		c.topics = append(c.topics, produceTopic{topic.TopicID, name, len(topic.Partitions)})
+		for j := range topic.Partitions {
+			p := &topic.Partitions[j]
+			e := c.entry()
+			e.Topic, e.TopicID, e.Partition, e.Records, e.Err = name, topic.TopicID, p.Index, p.Records, err
+			if e.Err == nil && transactional(p.Records) {
+				e.Err = kafka.InvalidTxnState.Errorf("transactions are not served by this broker")
+			}
+		}
+	}
+	c.dropRepeated()
+	c.in.Reset()
+	if refused(a.Entries) {
+		c.appendAllowed()
+		return
+	}
+	t.o.Replicas.Append(a)
+}
+
+// entry makes room for an entry of the request; what it had before is gone.
+func (c *produceCall) entry() *replica.AppendEntry {
+	c.append.Entries = append(c.append.Entries, replica.AppendEntry{BaseOffset: -1, LogAppendTime: -1, LogStartOffset: -1})
+	return &c.append.Entries[len(c.append.Entries)-1]
+}
+
+// transactional reports whether the first batch belongs to a transaction.
+func transactional(records []byte) bool {
+	return len(records) > 22 && records[16] == 2 && records[22]&0x10 != 0
+}
+
+func refused(entries []replica.AppendEntry) bool {
+	for i := range entries {
+		if entries[i].Err != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// appendAllowed appends the entries that nothing was said against yet; the answer is put together again after. It is
+// off the hot path.
+func (c *produceCall) appendAllowed() {
+	all := c.append.Entries
+	allowed := &replica.AppendRequest{Acks: c.append.Acks, Version: c.append.Version, Timeout: c.append.Timeout}
+	var places []int
+	for i := range all {
+		if all[i].Err == nil {
+			allowed.Entries = append(allowed.Entries, replica.AppendEntry{Topic: all[i].Topic, TopicID: all[i].TopicID, Partition: all[i].Partition, Records: all[i].Records, BaseOffset: -1, LogAppendTime: -1, LogStartOffset: -1})
+			places = append(places, i)
+		}
+	}
+	allowed.Done = func(done *replica.AppendRequest) {
+		for i, place := range places {
+			from, to := &done.Entries[i], &all[place]
+			to.Err, to.BaseOffset, to.LogAppendTime, to.LogStartOffset, to.RecordErrors, to.Leader = from.Err, from.BaseOffset, from.LogAppendTime, from.LogStartOffset, from.RecordErrors, from.Leader
+		}
+		c.answer()
+	}
+	if len(allowed.Entries) == 0 {
+		c.answer()
+		return
+	}
+	c.t.o.Replicas.Append(allowed)
+}
+
+// dropRepeated lets the last of the entries for one partition win.
+func (c *produceCall) dropRepeated() {
+	entries := c.append.Entries
+	if len(entries) < 2 {
+		return
+	}
+	at := func(e *replica.AppendEntry) kafka.TopicPartition {
+		name := e.Topic
+		if name == "" {
+			name = e.TopicID.String()
+		}
+		return kafka.TopicPartition{Topic: name, Partition: e.Partition}
+	}
+	repeated := false
+	if len(entries) <= 16 {
+		for i := range entries {
+			for j := range i {
+				repeated = repeated || entries[i].Partition == entries[j].Partition && at(&entries[i]) == at(&entries[j])
+			}
+		}
+	} else {
+		seen := make(map[kafka.TopicPartition]struct{}, len(entries))
+		for i := range entries {
+			seen[at(&entries[i])] = struct{}{}
+		}
+		repeated = len(seen) < len(entries)
+	}
+	if !repeated {
+		return
+	}
+	last := make(map[kafka.TopicPartition]int)
+	for i := range entries {
+		last[at(&entries[i])] = i
+	}
+	var kept []replica.AppendEntry
+	var topics []produceTopic
+	places := make(map[string]int)
+	next := 0
+	for _, topic := range c.topics {
+		for range topic.partitions {
+			e := &entries[next]
+			first := at(e)
+			next++
+			if i, ok := last[first]; ok {
+				delete(last, first)
+				place, known := places[first.Topic]
+				if !known {
+					place = len(topics)
+					places[first.Topic] = place
+					topics = append(topics, produceTopic{topic.id, topic.name, 0})
+				}
+				// Entries of a topic stand together in the answer.
+				before := 0
+				for _, t := range topics[:place+1] {
+					before += t.partitions
+				}
+				topics[place].partitions++
+				kept = append(kept, replica.AppendEntry{})
+				copyEntries(kept[before+1:], kept[before:len(kept)-1])
+				setEntry(&kept[before], &entries[i])
+			}
+		}
+	}
+	c.append.Entries, c.topics = kept, topics
+}
+
+// copyEntries moves entries that were not appended yet; those hold no locks.
+func copyEntries(to, from []replica.AppendEntry) {
+	for i := len(from) - 1; i >= 0; i-- {
+		setEntry(&to[i], &from[i])
+	}
+}
+
+func setEntry(to, from *replica.AppendEntry) {
+	to.Topic, to.TopicID, to.Partition, to.Records, to.Err = from.Topic, from.TopicID, from.Partition, from.Records, from.Err
+	to.BaseOffset, to.LogAppendTime, to.LogStartOffset = -1, -1, -1
+}
+
+// answer encodes the results and completes the request.
+func (c *produceCall) answer() {
+	r, version := c.r, c.r.Header.Version
+	if c.append.Acks == 0 {
+		for i := range c.append.Entries {
+			if err := c.append.Entries[i].Err; err != nil {
+				c.recycle()
+				r.Fail(err) // without an answer, this is how the producer learns of it
+				return
+			}
+		}
+		c.recycle()
+		r.Complete(wire.Response{})
+		return
+	}
+	c.encoder.Begin(c.frame[:0], version, r.Header.CorrelationID, len(c.topics))
+	var leaders []int32
+	next := 0
+	for _, topic := range c.topics {
+		c.encoder.Topic(topic.id, topic.name, topic.partitions)
+		for range topic.partitions {
+			e := &c.append.Entries[next]
+			next++
+			result := wire.ProduceResult{Index: e.Partition, BaseOffset: e.BaseOffset, LogAppendTimeMs: e.LogAppendTime, LogStartOffset: e.LogStartOffset, LeaderID: -1, LeaderEpoch: -1}
+			if e.Err != nil {
+				leaders = c.refuse(&result, e, leaders)
+			}
+			c.encoder.Partition(&result)
+		}
+	}
+	c.frame = c.encoder.End(0, c.endpoints(leaders))
+	c.parts[0] = wire.Part{Bytes: c.frame}
+	r.Complete(wire.Response{Parts: c.parts[:], OnRelease: c.release})
+}
+
+// refuse fills in what went wrong. Kafka gives a message only where records were looked at one by one.
+func (c *produceCall) refuse(result *wire.ProduceResult, e *replica.AppendEntry, leaders []int32) []int32 {
+	result.Err = kafka.CodeOf(e.Err)
+	if result.Err == kafka.UnknownServerError {
+		c.t.o.Log.Error("a produce request failed", "topic", e.Topic, "partition", e.Partition, "err", e.Err)
+	}
+	for _, one := range e.RecordErrors {
+		text := one.Message
+		result.RecordErrors = append(result.RecordErrors, wire.ProduceResponseRecordErrors{BatchIndex: int32(one.Index), BatchIndexErrorMessage: &text})
+	}
+	if len(e.RecordErrors) > 0 || result.Err == kafka.InvalidTimestamp || result.Err == kafka.InvalidRecord {
+		result.Message = e.Err.Error()
+	}
+	if e.Leader.Known {
+		result.LeaderID, result.LeaderEpoch = e.Leader.Leader, e.Leader.Epoch
+		leaders = append(leaders, e.Leader.Leader)
+	}
+	return leaders
+}
+
+// endpoints says how the leaders that were named can be reached (KIP-951).
+func (c *produceCall) endpoints(leaders []int32) []wire.ProduceResponseNodeEndpoints {
+	if len(leaders) == 0 {
+		return nil
+	}
+	var out []wire.ProduceResponseNodeEndpoints
+	(&call{Request: c.r, image: c.t.o.Image(), t: c.t}).eachEndpoint(leaders, func(id int32, host string, port int32, rack *string) {
+		out = append(out, wire.ProduceResponseNodeEndpoints{NodeID: id, Host: host, Port: port, Rack: rack})
+	})
+	return out
+}
+
+// recycle forgets the request. Memory that a large one needed is not kept.
+func (c *produceCall) recycle() {
+	c.r, c.t = nil, nil
+	if cap(c.append.Entries) > 4096 || cap(c.frame) > 256<<10 {
+		return
+	}
+	clear(c.append.Entries)
+	c.append.Entries = c.append.Entries[:0]
+	clear(c.topics)
+	c.topics = c.topics[:0]
+	produceCalls.Put(c)
+}

@@ -1,0 +1,428 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"net"
+	"os"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/millrace-io/millrace/config"
+	"github.com/millrace-io/millrace/internal/wire"
+	"github.com/millrace-io/millrace/kafka"
+	"github.com/millrace-io/millrace/server/internal/api"
+	"github.com/millrace-io/millrace/server/internal/broker"
+	"github.com/millrace-io/millrace/server/internal/budget"
+	"github.com/millrace-io/millrace/server/internal/controller"
+	"github.com/millrace-io/millrace/server/internal/listener"
+	"github.com/millrace-io/millrace/server/internal/metadata"
+	"github.com/millrace-io/millrace/server/internal/quorum"
+	"github.com/millrace-io/millrace/server/internal/replica"
+)
+
+// node is the rooms of a running node.
+type node struct {
+	budget     *budget.Budget
+	dirs       *claimed
+	quorum     *quorum.Node
+	loader     *metadata.Loader
+	controller *controller.Controller
+	replicas   *replica.Manager              // nil without the role of a broker
+	broker     *broker.Broker                // nil without the role of a broker
+	current    atomic.Pointer[broker.Broker] // the broker, once images are to be handed to it
+	configs    *broker.Configs
+	listeners  []*listener.Listener
+	requests   *requestFigures
+
+	topicKeys, brokerKeys *config.Table
+}
+
+// bringUp wires the rooms, from the disk upwards:
+//
+//	sockets bound ▸ directories claimed ▸ quorum elects ▸ controller decides ▸ logs recovered ▸ broker unfenced ▸ sockets served
+//
+// What is started registers what undoes it, so that Close and a start that fails take the same way back.
+// Sockets are bound first, since an address in use should be known before anything is touched, and served last:
+// a client that connects early waits, and then finds a node that is ready.
+func (s *Server) bringUp(ctx context.Context) (err error) {
+	n := &node{}
+	if err := s.bindSockets(); err != nil {
+		return err
+	}
+	s.at("its directories are being looked at")
+	if n.dirs, err = s.claimDirectories(); err != nil {
+		return err
+	}
+	s.clusterID = n.dirs.clusterID
+	n.budget = budget.New(s.cfg.MemoryBudget)
+	s.node = n
+	if err := s.observe(n); err != nil {
+		return err
+	}
+	if err := s.startQuorum(n); err != nil {
+		return err
+	}
+	if s.cfg.Broker {
+		if err := s.startBroker(ctx, n); err != nil {
+			return err
+		}
+	}
+	s.serve(n)
+	return nil
+}
+
+// startQuorum opens the metadata log, elects, and lets the controller decide.
+func (s *Server) startQuorum(n *node) (err error) {
+	if !s.cfg.Controller {
+		return errors.New("process.roles is broker alone: this version runs the controller in the same process; use process.roles=broker,controller")
+	}
+	s.at("the metadata log is being read")
+	n.loader = metadata.NewLoader(func(image *metadata.Image, delta *metadata.Delta) { n.published(image, delta) })
+	machine := &machine{Loader: n.loader, node: n}
+	n.quorum, err = quorum.Open(quorum.Options{FS: s.fs, Dir: s.cfg.MetadataLogDir, NodeID: s.cfg.NodeID, DirectoryID: n.dirs.metadata, StateMachine: machine, Log: s.log,
+		SnapshotMaxBytes: s.cfg.values.int("metadata.log.max.record.bytes.between.snapshots"), SnapshotMaxInterval: s.cfg.values.millis("metadata.log.max.snapshot.interval.ms"),
+		Failed: func(err error) { s.fail(fmt.Errorf("the metadata log failed: %w", err)) }})
+	if err != nil {
+		return err
+	}
+	s.onClose("the metadata quorum", func(context.Context) error { return n.quorum.Close() })
+	n.topicKeys, n.brokerKeys = topicTable(), brokerTable()
+	n.controller = controller.New(controller.Options{NodeID: s.cfg.NodeID, ClusterID: s.clusterID, Quorum: n.quorum, TopicConfigs: n.topicKeys, BrokerConfigs: n.brokerKeys, Static: s.cfg.Static(), Log: s.log})
+	publishing, stopPublishing := context.WithCancel(context.Background())
+	published := make(chan struct{})
+	go func() {
+		defer close(published)
+		n.loader.Run(publishing)
+	}()
+	s.onClose("the metadata loader", func(context.Context) error {
+		stopPublishing()
+		<-published
+		return nil
+	})
+	n.controller.Publish(n.loader.Image(), nil)
+	n.controller.Start()
+	s.onClose("the controller", func(context.Context) error {
+		n.controller.Close()
+		return nil
+	})
+	s.at("the quorum elects a leader")
+	return n.quorum.Start()
+}
+
+// machine is what the quorum tells of commits: the loader makes images of them, and the controller has each image
+// before whoever waits for its records is answered.
+type machine struct {
+	*metadata.Loader
+	node *node
+}
+
+// Apply implements quorum.StateMachine.
+func (m *machine) Apply(baseOffset int64, epoch int32, timestampMs int64, records [][]byte) error {
+	if err := m.Loader.Apply(baseOffset, epoch, timestampMs, records); err != nil {
+		return err
+	}
+	if c := m.node.controller; c != nil {
+		c.Publish(m.Loader.Image(), nil)
+	}
+	return nil
+}
+
+// LeaderChanged implements quorum.StateMachine.
+func (m *machine) LeaderChanged(leader, epoch int32) {
+	if c := m.node.controller; c != nil {
+		c.LeaderChanged(leader, epoch)
+	}
+}
+
+// published hands an image to the broker, when there is one.
+func (n *node) published(image *metadata.Image, delta *metadata.Delta) {
+	if b := n.current.Load(); b != nil {
+		b.Publish(image, delta)
+	}
+}
+
+// startBroker recovers the logs and lives: it returns when the controller sends clients here.
+func (s *Server) startBroker(ctx context.Context, n *node) error {
+	settings, err := replica.ParseBrokerConfig(func(key string) string {
+		if _, known := n.brokerKeys.Lookup(key); !known {
+			return ""
+		}
+		return s.cfg.values.text(key)
+	})
+	if err != nil {
+		return err
+	}
+	n.configs = &broker.Configs{NodeID: s.cfg.NodeID, Topics: n.topicKeys, Static: s.cfg.Static(), Log: s.log}
+	cluster := &lateCluster{}
+	n.replicas = replica.New(replica.Options{NodeID: s.cfg.NodeID, FS: s.fs, Dirs: n.dirs.logs, Locked: true, Cluster: cluster, Log: s.log, Budget: n.budget, TopicConfig: n.configs.OfTopic, Broker: settings})
+	s.onClose("the logs", n.replicas.Close)
+	s.at("logs are being recovered")
+	last := time.Now()
+	if err := n.replicas.Load(ctx, func(done, total int) {
+		s.at("logs are being recovered: %d of %d", done, total)
+		if time.Since(last) > 2*time.Second {
+			last = time.Now()
+			s.log.Info("recovering logs", "done", done, "of", total)
+		}
+	}); err != nil {
+		return err
+	}
+	online := n.replicas.OnlineDirs()
+	if len(online) == 0 {
+		return errors.New("none of the log directories can be used")
+	}
+	var ids []kafka.DirectoryID
+	for _, d := range online {
+		ids = append(ids, d.ID)
+	}
+	v := s.cfg.values
+	n.broker = broker.New(broker.Options{NodeID: s.cfg.NodeID, ClusterID: s.clusterID, Incarnation: kafka.NewUUID(), Rack: v.text("broker.rack"), Endpoints: s.endpoints(false), Directories: ids,
+		Features: controller.SupportedFeatures(), PreviousEpoch: n.replicas.PreviousBrokerEpoch(), Controller: n.controller, Committed: func() int64 { return n.quorum.HighWatermark() - 1 }, Replicas: n.replicas,
+		Config: broker.Config{HeartbeatInterval: v.millis("broker.heartbeat.interval.ms"), RegistrationTimeout: v.millis("initial.broker.registration.timeout.ms"),
+			ControlledShutdown: v.bool("controlled.shutdown.enable"), ForwardTimeout: v.millis("request.timeout.ms")},
+		Log: s.log, Failed: s.fail})
+	cluster.Store(n.broker)
+	s.onClose("the broker", func(context.Context) error {
+		n.broker.Close()
+		return nil
+	})
+	image := n.loader.Image()
+	n.current.Store(n.broker)
+	n.broker.Publish(image, metadata.Between(metadata.Empty(), image))
+	n.broker.Loaded()
+	s.at("the broker registers with the controller")
+	n.broker.Start()
+	s.onClose("the leaderships of the broker", func(ctx context.Context) error {
+		leaving, cancel := context.WithTimeout(ctx, 2*time.Second)
+		defer cancel()
+		return n.broker.Leave(leaving)
+	})
+	select {
+	case <-n.broker.Ready():
+		return nil
+	case <-s.failed:
+		return s.Err()
+	case <-ctx.Done():
+		return fmt.Errorf("the broker was not let in by the controller in time: %w", ctx.Err())
+	}
+}
+
+// lateCluster is replica.Cluster before the broker is there: it is made of what the replicas have loaded.
+type lateCluster struct{ atomic.Pointer[broker.Broker] }
+
+func (l *lateCluster) AssignDirectory(at kafka.TopicIDPartition, dir kafka.DirectoryID) {
+	if b := l.Load(); b != nil {
+		b.AssignDirectory(at, dir)
+	}
+}
+
+func (l *lateCluster) DirFailed(dir replica.Dir, remaining int, cause error) {
+	if b := l.Load(); b != nil {
+		b.DirFailed(dir, remaining, cause)
+	}
+}
+
+func (l *lateCluster) SyncStalled(dir replica.Dir, stalled time.Duration) {
+	if b := l.Load(); b != nil {
+		b.SyncStalled(dir, stalled)
+	}
+}
+
+func (l *lateCluster) SyncResumed(dir replica.Dir, stalled time.Duration) {
+	if b := l.Load(); b != nil {
+		b.SyncResumed(dir, stalled)
+	}
+}
+
+// serve lets clients in.
+func (s *Server) serve(n *node) {
+	options := api.Options{NodeID: s.cfg.NodeID, ClusterID: s.clusterID, Image: n.loader.Image, Quorum: n.quorum, Features: controller.SupportedFeatures(),
+		ControllerEndpoints: s.endpoints(true), TopicConfigs: n.topicKeys, BrokerConfigs: n.brokerKeys,
+		GroupConfigs: config.NewTable(controller.GroupKeys()...), ClientMetricsConfigs: config.NewTable(controller.ClientMetricsKeys()...), Static: s.cfg.Static(), Log: s.log,
+		AutoAdvertised: func(name string) bool { return s.autoAdvertised(name) }}
+	ofController := options
+	ofController.Forwarder = direct{n.controller}
+	v := s.cfg.values
+	for _, k := range s.sockets {
+		var gate *api.Table
+		if k.cfg.Controller {
+			gate = api.NewController(ofController)
+		} else {
+			options.Image, options.Forwarder, options.Replicas, options.ProducerID = n.broker.Image, n.broker, n.replicas, n.broker.ProducerID
+			gate = api.New(options)
+		}
+		l := listener.New(listener.Config{Name: k.cfg.Name, Controller: k.cfg.Controller, MaxRequestBytes: int(v.int("socket.request.max.bytes")), IdleTimeout: v.millis("connections.max.idle.ms"),
+			MaxConnections: int(v.int("max.connections")), MaxConnectionsPerIP: int(v.int("max.connections.per.ip")), Budget: n.budget, Log: s.log}, gate)
+		n.listeners = append(n.listeners, l)
+		s.onClose("the connections of "+k.cfg.Name, l.Close)
+		go l.Serve(k.tcp)
+		go l.Serve(k.memory)
+		s.log.Info("listening", "listener", k.cfg.Name, "address", k.tcp.Addr())
+	}
+}
+
+// direct is api.Forwarder on the controller itself.
+type direct struct{ *controller.Controller }
+
+func (d direct) Forward(ctx context.Context, caller controller.Caller, request wire.Message, version int16) (wire.Message, error) {
+	return d.Handle(ctx, caller, request, version)
+}
+
+// autoAdvertised reports whether clients of a listener are told the address that they came in on.
+func (s *Server) autoAdvertised(name string) bool {
+	for _, k := range s.sockets {
+		if k.cfg.Name == name {
+			return k.cfg.Advertise.Host == ""
+		}
+	}
+	return false
+}
+
+// observe opens the HTTP port, if there is to be one.
+func (s *Server) observe(n *node) error {
+	if s.cfg.HTTP == "" {
+		return nil
+	}
+	l, err := bind("metrics and health", s.cfg.HTTP)
+	if err != nil {
+		return err
+	}
+	n.requests = &requestFigures{}
+	s.observer = newObserver(l, newRegistry(s.figures(n)), s.Err, s.Unready, s.log)
+	s.onClose("the HTTP port", closing(s.observer))
+	return nil
+}
+
+// figures says where the figures of a node come from; those of a room that has not started are zero.
+func (s *Server) figures(n *node) figures {
+	return figures{
+		nodeID: s.cfg.NodeID, partitions: s.cfg.Metrics.Partitions, started: time.Now(), requests: n.requests,
+		topics: func() iter.Seq[replica.TopicStats] {
+			if s.phaseNow() != serving || n.replicas == nil {
+				return func(func(replica.TopicStats) bool) {}
+			}
+			return n.replicas.Topics()
+		},
+		replicas: func() iter.Seq[replica.PartitionStats] {
+			if s.phaseNow() != serving || n.replicas == nil {
+				return func(func(replica.PartitionStats) bool) {}
+			}
+			return n.replicas.Partitions()
+		},
+		offlineDirs: func() int {
+			if s.phaseNow() != serving || n.replicas == nil {
+				return len(n.dirs.lost)
+			}
+			return len(n.dirs.lost) + len(n.replicas.OfflineDirs())
+		},
+		image: func() *metadata.Image {
+			if s.phaseNow() != serving {
+				return nil
+			}
+			return n.loader.Image()
+		},
+		state: func() broker.State {
+			if s.phaseNow() != serving || n.broker == nil {
+				return broker.Starting
+			}
+			return n.broker.State()
+		},
+		controller: func() (int32, int32) {
+			if s.phaseNow() != serving {
+				return kafka.NoNode, kafka.NoEpoch
+			}
+			return n.controller.Leader()
+		},
+		memory: func() (int64, int64) { return n.budget.InUse(), n.budget.Limit() },
+		connections: func() map[string]int {
+			open := make(map[string]int)
+			if s.phaseNow() == serving {
+				for _, l := range n.listeners {
+					open[l.Name()] = l.Stats().Open
+				}
+			}
+			return open
+		},
+	}
+}
+
+func (s *Server) phaseNow() phase {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.phase
+}
+
+// unready says why clients should not be sent to a node that serves.
+func (n *node) unready() []string {
+	why := append([]string(nil), n.dirs.lost...)
+	if n.broker != nil {
+		why = append(why, n.broker.Unready()...)
+	}
+	if leader, _ := n.quorum.Leader(); leader == kafka.NoNode {
+		why = append(why, "the metadata quorum has no leader")
+	}
+	return why
+}
+
+// bindSockets takes every address of the configuration, and begins to serve HTTP.
+func (s *Server) bindSockets() error {
+	for _, cfg := range s.cfg.Listeners {
+		tcp, err := bind(cfg.Name, cfg.Address())
+		if err != nil {
+			return err
+		}
+		k := &socket{cfg: cfg, tcp: tcp, memory: newMemoryListener(tcp.Addr())}
+		s.sockets = append(s.sockets, k)
+		s.onClose("the listener "+cfg.Name, func(context.Context) error {
+			k.memory.Close()
+			if err := k.tcp.Close(); !errors.Is(err, net.ErrClosed) {
+				return err
+			}
+			return nil
+		})
+	}
+	return nil
+}
+
+// endpoints is what the broker registers: for each listener that is advertised the address to tell. An automatic
+// one is the host that was bound, or the name of this machine where every interface was.
+func (s *Server) endpoints(ofController bool) []metadata.Endpoint {
+	var all []metadata.Endpoint
+	for _, k := range s.sockets {
+		if k.cfg.Controller != ofController || k.cfg.Hidden {
+			continue
+		}
+		e := metadata.Endpoint{Name: k.cfg.Name, Host: k.cfg.Advertise.Host, Port: uint16(k.cfg.Advertise.Port), Protocol: protocolIDs[k.cfg.Protocol]}
+		if e.Host == "" {
+			if e.Host = k.cfg.Host; wildcard(e.Host) {
+				e.Host = hostname()
+			}
+		}
+		if e.Port == 0 {
+			e.Port = boundPort(k.tcp)
+		}
+		all = append(all, e)
+	}
+	return all
+}
+
+// protocolIDs are the numbers of the security protocols in registrations.
+var protocolIDs = map[string]int16{"PLAINTEXT": 0, "SSL": 1, "SASL_PLAINTEXT": 2, "SASL_SSL": 3}
+
+// hostname is the name of this machine, for others to find it by.
+func hostname() string {
+	if name, err := os.Hostname(); err == nil && name != "" {
+		return name
+	}
+	return "localhost"
+}
+
+func boundPort(l net.Listener) uint16 {
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	n, _ := strconv.ParseUint(port, 10, 16)
+	return uint16(n)
+}
