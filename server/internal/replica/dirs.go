@@ -65,6 +65,7 @@ type logDir struct {
 func newLogDir(m *Manager, dir Dir, handles *segment.Handles) *logDir {
 	d := &logDir{Dir: dir, manager: m, fs: m.fs, log: m.log, handles: handles}
 	d.sync.dir = d
+	d.sync.syncs = d.sync.syncAll
 	d.sync.ended.L = &d.sync.mu
 	d.stall.dir = d
 	d.room.dir = d
