@@ -2,6 +2,7 @@ package record
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
@@ -245,6 +246,9 @@ func (m Message) inner(d *Decompressor, value []byte) iter.Seq2[Message, error] 
 				return
 			}
 			head, err := s.take(LogOverhead)
+			if errors.Is(err, ErrRecord) {
+				return // a torn last message: Kafka passes it over, and some producers wrote it
+			}
 			if err != nil {
 				yield(nil, err)
 				return
@@ -256,6 +260,9 @@ func (m Message) inner(d *Decompressor, value []byte) iter.Seq2[Message, error] 
 			}
 			buf = append(buf[:0], head...)
 			body, err := s.take(size)
+			if errors.Is(err, ErrRecord) {
+				return
+			}
 			if err != nil {
 				yield(nil, err)
 				return
