@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -216,7 +217,29 @@ func (d *logDir) openLogs(ctx context.Context, floors map[kafka.TopicIDPartition
 	if failure == nil {
 		failure = ctx.Err()
 	}
+	if failure == nil {
+		failure = flushRecovered(found)
+	}
 	return found, failure
+}
+
+// flushRecovered makes durable what recovery read: it may have come from the page cache, and the high watermark must
+// not begin below what was shown before.
+func flushRecovered(found map[kafka.TopicPartition]loadedLog) error {
+	var logs []*commitlog.Log
+	for _, l := range found {
+		if l.log != nil && l.log.Flushed() < l.log.EndOffset() {
+			logs = append(logs, l.log)
+		}
+	}
+	errs := make([]error, len(logs))
+	inParallel(len(logs), syncsAtOnce, func(i int) {
+		if f, ok := logs[i].BeginFlush(); ok {
+			errs[i] = f.Sync()
+			logs[i].EndFlush(f, errs[i])
+		}
+	})
+	return errors.Join(errs...)
 }
 
 // openCold makes the logs of a manifest, touching none of their files.
@@ -254,11 +277,9 @@ func (d *logDir) openLog(tp kafka.TopicPartition, points, starts map[kafka.Topic
 			return l, err
 		}
 	}
-	if l.id = id; err != nil && !errors.Is(err, fs.ErrNotExist) {
-		if empty, _ := d.neverWritten(tp); !empty {
-			l.damagedID = true
-			d.log.Error("the topic id of a log cannot be read; its directory will be set aside", "partition", tp, "err", err)
-		}
+	if l.id = id; err != nil && !errors.Is(err, fs.ErrNotExist) && !d.tornMetadata(tp) {
+		l.damagedID = true
+		d.log.Error("the topic id of a log cannot be read; its directory will be set aside", "partition", tp, "err", err)
 	}
 	o := d.options(tp, id)
 	o.RecoveryPoint = points[tp]
@@ -284,19 +305,13 @@ func (d *logDir) openLog(tp kafka.TopicPartition, points, starts map[kafka.Topic
 	return l, fmt.Errorf("open %s: %w", o.Dir, err)
 }
 
-// neverWritten reports whether a log holds no records: the crash may then have taken its partition.metadata as well,
-// which is made durable with the first of them.
-func (d *logDir) neverWritten(tp kafka.TopicPartition) (bool, error) {
-	entries, err := d.fs.ReadDir(d.path(tp.String()))
-	if err != nil {
-		return false, err
-	}
-	for _, e := range entries {
-		if info, err := e.Info(); err != nil || strings.HasSuffix(e.Name(), ".log") && info.Size() > 0 {
-			return false, err
-		}
-	}
-	return true, nil
+// tornMetadata reports whether a partition.metadata is shorter than what is written into it: a crash came before it was
+// made durable, which is before anything in the log was acknowledged as being on the disk. The log then goes by its
+// name, as those of old that have no such file.
+func (d *logDir) tornMetadata(tp kafka.TopicPartition) bool {
+	const whole = len("version: 0\ntopic_id: ") + 22
+	data, err := vfs.ReadFile(d.fs, d.path(tp.String()+"/"+commitlog.PartitionMetadataFile))
+	return err == nil && len(bytes.TrimRight(data, "\x00")) < whole
 }
 
 // list returns the partitions that have a directory here. What is being deleted is handed to the janitor.

@@ -125,7 +125,12 @@ func newNode(t testing.TB, fsys vfs.FS, change func(*Options), dirs ...Dir) *nod
 }
 
 func configOf(image *metadata.Image, topic string) (commitlog.Config, TopicConfig) {
-	get := func(key string) string { return image.Config(kafka.ResourceTopic, topic)[key] }
+	get := func(key string) string {
+		if value, set := image.Config(kafka.ResourceTopic, topic)[key]; set || key != "cleanup.policy" {
+			return value
+		}
+		return "delete" // of a list "" is a value, too
+	}
 	log, err := commitlog.ParseConfig(get)
 	if err != nil {
 		panic(err)

@@ -125,6 +125,7 @@ func (p *Partition) deleteRecords(offset int64) (start int64, err error) {
 		if err := p.log.AdvanceStart(offset); err != nil {
 			return -1, p.readFailed(err)
 		}
+		p.unlinkLater()
 		p.wakeFetches(wake)
 	}
 	return p.log.StartOffset(), nil

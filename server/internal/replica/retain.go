@@ -19,13 +19,15 @@ type janitor struct {
 	cancel context.CancelFunc
 
 	mu sync.Mutex
-	// doomed are directories to delete, armed says that a timer for the next of them is.
+	// doomed is what there is to delete and when; next is when the timer for the first of it goes off.
 	doomed []doomed
-	armed  bool
+	next   time.Time
 }
 
+// doomed is a directory to delete, or a log with files to unlink.
 type doomed struct {
 	path string
+	log  *Partition
 	at   time.Time
 }
 
@@ -107,6 +109,7 @@ func (p *Partition) retain(now time.Time) (freed int64) {
 		p.dir.startMoved()
 		p.wakeFetches(wake)
 	}
+	p.unlinkLater()
 	if !p.touched.Swap(false) && !p.dirty.Load() {
 		p.log.Cool()
 	}
@@ -126,37 +129,55 @@ func (j *janitor) flush() {
 	d.after(d.manager.broker.FlushSchedulerInterval, j.flush)
 }
 
+// unlinkLater arranges that the files of segments that were taken out are unlinked when it is time.
+func (p *Partition) unlinkLater() {
+	if at, waits := p.log.NextRetention(); waits {
+		if now := time.Now(); at.Before(now) { // it is the next look that sets the time
+			at = now
+		}
+		p.dir.janitor.add(doomed{log: p, at: at})
+	}
+}
+
 // doom hands over a directory to be deleted after a delay: files of it may still be read by a response under way.
 func (j *janitor) doom(path string, delay time.Duration) {
+	j.add(doomed{path: path, at: time.Now().Add(delay)})
+}
+
+func (j *janitor) add(x doomed) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.doomed = append(j.doomed, doomed{path, time.Now().Add(delay)})
+	for i := range j.doomed {
+		if y := &j.doomed[i]; y.path == x.path && y.log == x.log {
+			return // it is known; a log is looked at again when its time comes
+		}
+	}
+	j.doomed = append(j.doomed, x)
 	j.arm()
 }
 
-// arm sets the timer for the next directory to delete. The caller holds mu.
+// arm sets the timer for what is to be deleted next. The caller holds mu.
 func (j *janitor) arm() {
-	if j.armed || len(j.doomed) == 0 {
-		return
-	}
-	next := j.doomed[0].at
+	var next time.Time
 	for _, x := range j.doomed {
-		if x.at.Before(next) {
+		if next.IsZero() || x.at.Before(next) {
 			next = x.at
 		}
 	}
-	j.armed = true
+	if next.IsZero() || !j.next.IsZero() && !next.Before(j.next) {
+		return
+	}
+	j.next = next
 	j.dir.after(time.Until(next), j.execute)
 }
 
-// execute deletes the directories whose time has come.
+// execute deletes what is due.
 func (j *janitor) execute() {
 	d := j.dir
 	now := time.Now()
 	j.mu.Lock()
-	j.armed = false
-	var due []doomed
-	kept := j.doomed[:0]
+	j.next = time.Time{}
+	var due, kept []doomed
 	for _, x := range j.doomed {
 		if x.at.After(now) {
 			kept = append(kept, x)
@@ -169,6 +190,10 @@ func (j *janitor) execute() {
 	for _, x := range due {
 		if j.ctx.Err() != nil || d.offline.Load() {
 			return // the next start finds the rest
+		}
+		if x.log != nil {
+			x.log.retain(now)
+			continue
 		}
 		if err := d.fs.RemoveAll(x.path); err != nil {
 			d.log.Warn("a deleted log's directory could not be removed; the next start tries again", "dir", x.path, "err", err)
