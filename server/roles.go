@@ -256,7 +256,7 @@ func (s *Server) serve(n *node) {
 			gate = api.New(options)
 		}
 		l := listener.New(listener.Config{Name: k.cfg.Name, Controller: k.cfg.Controller, MaxRequestBytes: int(v.int("socket.request.max.bytes")), IdleTimeout: v.millis("connections.max.idle.ms"),
-			MaxConnections: int(v.int("max.connections")), MaxConnectionsPerIP: int(v.int("max.connections.per.ip")), Budget: n.budget, Log: s.log}, gate)
+			MaxConnections: int(v.int("max.connections")), MaxConnectionsPerIP: int(v.int("max.connections.per.ip")), Budget: n.budget, Observe: n.requests.observe, Log: s.log}, gate)
 		n.listeners = append(n.listeners, l)
 		s.onClose("the connections of "+k.cfg.Name, l.Close)
 		go l.Serve(k.tcp)
@@ -284,6 +284,7 @@ func (s *Server) autoAdvertised(name string) bool {
 
 // observe opens the HTTP port, if there is to be one.
 func (s *Server) observe(n *node) error {
+	n.requests = &requestFigures{}
 	if s.cfg.HTTP == "" {
 		return nil
 	}
@@ -291,7 +292,6 @@ func (s *Server) observe(n *node) error {
 	if err != nil {
 		return err
 	}
-	n.requests = &requestFigures{}
 	s.observer = newObserver(l, newRegistry(s.figures(n)), s.Err, s.Unready, s.log)
 	s.onClose("the HTTP port", closing(s.observer))
 	return nil

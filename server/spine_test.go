@@ -265,8 +265,8 @@ func checkOffsets(t *testing.T, ctx context.Context, c cluster, topic string) {
 		{"latest", -1, perPartition, -1},
 		{"earliest", -2, 0, -1},
 		{"largest timestamp", -3, perPartition - 1, 1_700_000_000_000 + (perPartition-1)*partitions},
-		{"by time", 1_700_000_000_000 + 10*partitions, 10, 1_800_000_000_000 + 10*partitions},
-		{"between two", 1_700_000_000_000 + 10*partitions + 1, 11, 1_800_000_000_000 + 11*partitions},
+		{"by time", 1_700_000_000_000 + 10*partitions, 10, 1_700_000_000_000 + 10*partitions},
+		{"between two", 1_700_000_000_000 + 10*partitions + 1, 11, 1_700_000_000_000 + 11*partitions},
 		{"after the end", 1_900_000_000_000, -1, -1},
 	} {
 		partition := kmsg.NewListOffsetsRequestTopicPartition()

@@ -235,7 +235,11 @@ func (c *Conn) finish(r *Request, response wire.Response, failure error) {
 		api.failed.Add(1)
 	}
 	if !r.Received.IsZero() {
-		api.observe(time.Since(r.Received))
+		took := time.Since(r.Received)
+		api.observe(took)
+		if observe := c.l.cfg.Observe; observe != nil {
+			observe(r.Header.Key, took)
+		}
 	}
 	c.idle.Signal()
 }

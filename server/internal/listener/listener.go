@@ -31,7 +31,9 @@ type Config struct {
 	MaxConnections, MaxConnectionsPerIP int
 	// Budget lends the buffers of all connections.
 	Budget *budget.Budget
-	Log    *slog.Logger
+	// Observe, if set, is told of every request that was completed and how long it took.
+	Observe func(key wire.APIKey, took time.Duration)
+	Log     *slog.Logger
 }
 
 // Listener serves the connections of one listener of the node.

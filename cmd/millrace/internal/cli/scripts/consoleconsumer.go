@@ -508,4 +508,3 @@ func javaFloat(f float64, bits int) string {
 	n, _ := strconv.Atoi(exponent)
 	return mantissa + "E" + strconv.Itoa(n)
 }
-

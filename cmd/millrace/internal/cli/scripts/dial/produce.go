@@ -39,9 +39,9 @@ func (p Properties) Producer() ([]kgo.Opt, error) {
 	options = append(options, kgo.ProducerBatchCompression(codec))
 
 	for key, option := range map[string]func(time.Duration) kgo.Opt{
-		"linger.ms":           kgo.ProducerLinger,
-		"delivery.timeout.ms": kgo.RecordDeliveryTimeout,
-		"request.timeout.ms":  kgo.ProduceRequestTimeout,
+		"linger.ms":           func(d time.Duration) kgo.Opt { return kgo.ProducerLinger(d) },
+		"delivery.timeout.ms": func(d time.Duration) kgo.Opt { return kgo.RecordDeliveryTimeout(d) },
+		"request.timeout.ms":  func(d time.Duration) kgo.Opt { return kgo.ProduceRequestTimeout(d) },
 	} {
 		d, given, err := p.Milliseconds(key)
 		if err != nil {
