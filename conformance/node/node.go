@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -23,7 +24,12 @@ var binary = sync.OnceValues(func() (string, error) {
 	}
 	path := filepath.Join(cache, "millrace-conformance", "bin", "millrace")
 	partial := fmt.Sprintf("%s.%d", path, os.Getpid())
-	out, errOut, err := process.Run(10*time.Minute, "go", "build", "-o", partial, "github.com/millrace-io/millrace/cmd/millrace")
+	// The product is built in its own module, with its own dependencies.
+	root, errOut, err := process.Run(time.Minute, "go", "list", "-m", "-f", "{{.Dir}}", "github.com/millrace-io/millrace")
+	if err != nil {
+		return "", fmt.Errorf("find the module of millrace: %v\n%s", err, errOut)
+	}
+	out, errOut, err := process.Run(10*time.Minute, "go", "build", "-C", strings.TrimSpace(root), "-o", partial, "./cmd/millrace")
 	if err != nil {
 		return "", fmt.Errorf("build millrace: %v\n%s%s", err, out, errOut)
 	}
