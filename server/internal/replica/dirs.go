@@ -65,14 +65,14 @@ type logDir struct {
 func newLogDir(m *Manager, dir Dir, handles *segment.Handles) *logDir {
 	d := &logDir{Dir: dir, manager: m, fs: m.fs, log: m.log, handles: handles}
 	d.sync.dir = d
-	d.sync.syncs = d.sync.syncAll
-	d.sync.ended.L = &d.sync.mu
+	d.sync.init()
 	d.stall.dir = d
 	d.room.dir = d
 	d.janitor.init(d)
 	d.highs.name, d.highs.interval = highWatermarkFile, m.broker.HighWatermarkCheckpointInterval
 	d.points.name, d.points.interval = recoveryPointFile, m.broker.OffsetCheckpointInterval
 	d.starts.name, d.starts.interval = startOffsetFile, m.broker.StartOffsetCheckpointInterval
+	d.highs.save, d.points.save, d.starts.save = d.saveHighs, d.savePoints, d.saveStarts
 	return d
 }
 
