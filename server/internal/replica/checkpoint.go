@@ -146,10 +146,7 @@ func (d *logDir) compactFloor() error {
 				b = appendFloor(b, p.topic.id, p.index, flushed)
 			}
 		}
-		for log, flushed := range d.unopened {
-			b = appendFloor(b, log.TopicID, log.Partition, flushed)
-		}
-		return b
+		return d.appendUnopened(b)
 	})
 }
 
