@@ -1,7 +1,9 @@
 package replica
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"time"
 
 	"github.com/millrace-io/millrace/kafka"
@@ -252,10 +254,20 @@ func (m *Manager) remove(p *Partition, wake *wakes) {
 	p.setRole(r, wake)
 	d := p.dir
 	d.replicas.Add(-1)
-	if !p.online() {
+	if d.offline.Load() {
 		return
 	}
-	renamed, err := p.log.Delete(time.Now())
+	var renamed string
+	var err error
+	if p.log != nil {
+		renamed, err = p.log.Delete(time.Now())
+	} else { // damaged, or never made
+		renamed = d.path(commitlog.DeleteDirName(p.tp()))
+		d.forgetUnopened(kafka.TopicIDPartition{TopicID: p.topic.id, Partition: p.index})
+		if err = d.fs.Rename(d.path(p.tp().String()), renamed); errors.Is(err, fs.ErrNotExist) {
+			return
+		}
+	}
 	if err != nil {
 		d.fail(fmt.Errorf("delete %s: %w", p.tp(), err))
 		return

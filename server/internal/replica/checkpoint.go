@@ -23,23 +23,25 @@ type checkpoint struct {
 	interval time.Duration
 	behind   atomic.Bool
 	mu       sync.Mutex // held while the file is written
+	// save writes it; a value of its own, since a method made into one anew for each append would be garbage.
+	save func()
 }
 
 // moved notes that something changed; the first change arms the timer of the next save.
-func (c *checkpoint) moved(d *logDir, save func()) {
+func (c *checkpoint) moved(d *logDir) {
 	if !c.behind.Load() && c.behind.CompareAndSwap(false, true) {
-		d.after(c.interval, save)
+		d.after(c.interval, c.save)
 	}
 }
 
-func (d *logDir) highMoved()  { d.highs.moved(d, d.saveHighs) }
-func (d *logDir) pointMoved() { d.points.moved(d, d.savePoints) }
-func (d *logDir) startMoved() { d.starts.moved(d, d.saveStarts) }
+func (d *logDir) highMoved()  { d.highs.moved(d) }
+func (d *logDir) pointMoved() { d.points.moved(d) }
+func (d *logDir) startMoved() { d.starts.moved(d) }
 
 // saveHighs writes replication-offset-checkpoint.
 func (d *logDir) saveHighs() {
 	if err := d.saveHighsNow(); err != nil {
-		d.notSaved(&d.highs, err, d.saveHighs)
+		d.notSaved(&d.highs, err)
 	}
 }
 
@@ -50,7 +52,7 @@ func (d *logDir) saveHighsNow() error {
 // saveStarts writes log-start-offset-checkpoint: the logs whose start was moved.
 func (d *logDir) saveStarts() {
 	if err := d.saveStartsNow(); err != nil {
-		d.notSaved(&d.starts, err, d.saveStarts)
+		d.notSaved(&d.starts, err)
 	}
 }
 
@@ -67,16 +69,16 @@ func (d *logDir) saveStartsNow() error {
 func (d *logDir) savePoints() {
 	again, err := d.preparePoints()
 	if err != nil {
-		d.notSaved(&d.points, err, d.savePoints)
+		d.notSaved(&d.points, err)
 		return
 	}
 	if err := d.savePointsNow(); err != nil {
-		d.notSaved(&d.points, err, d.savePoints)
+		d.notSaved(&d.points, err)
 		return
 	}
 	if d.floor.grown() {
 		if err := d.room.withReserve(d.compactFloor); err != nil {
-			d.notSaved(&d.points, err, d.savePoints)
+			d.notSaved(&d.points, err)
 			return
 		}
 	}
@@ -144,10 +146,7 @@ func (d *logDir) compactFloor() error {
 				b = appendFloor(b, p.topic.id, p.index, flushed)
 			}
 		}
-		for log, flushed := range d.unopened {
-			b = appendFloor(b, log.TopicID, log.Partition, flushed)
-		}
-		return b
+		return d.appendUnopened(b)
 	})
 }
 
@@ -170,10 +169,10 @@ func (d *logDir) save(c *checkpoint, value func(p *Partition) (offset int64, lis
 
 // notSaved sees to a checkpoint that could not be written: a full disk is waited for, the old file stays and is
 // only older; any other error ends the directory.
-func (d *logDir) notSaved(c *checkpoint, err error, save func()) {
+func (d *logDir) notSaved(c *checkpoint, err error) {
 	if isFull(err) {
 		d.log.Warn("no room for a checkpoint; the old one stays and it is tried again", "file", d.path(c.name), "err", err)
-		c.moved(d, save)
+		c.moved(d)
 		return
 	}
 	d.fail(fmt.Errorf("write %s: %w", d.path(c.name), err))

@@ -10,7 +10,6 @@ import (
 
 	"github.com/millrace-io/millrace/config"
 	"github.com/millrace-io/millrace/kafka"
-	"github.com/millrace-io/millrace/server/internal/budget"
 	"github.com/millrace-io/millrace/server/internal/commitlog"
 	"github.com/millrace-io/millrace/server/internal/metadata"
 	"github.com/millrace-io/millrace/server/internal/vfs"
@@ -243,8 +242,6 @@ type Options struct {
 	Log     *slog.Logger
 	// Handles is how many files may be open at a time, over all directories. 0 stands for 1024.
 	Handles int
-	// Budget is where memory is borrowed from; nil for no limit.
-	Budget *budget.Budget
 	// TopicConfig returns the effective settings of a topic, from an image and the broker's own defaults. For
 	// "" it returns the broker's defaults. It is called from Load and from Apply.
 	TopicConfig func(image *metadata.Image, topic string) (commitlog.Config, TopicConfig)

@@ -52,42 +52,36 @@ type logDir struct {
 	fromManifest bool
 	// unopened are the logs that could not be opened, with the floors that hold for them. While there are any, no
 	// stop counts as clean: the next start must look at them again.
-	unopened map[kafka.TopicIDPartition]int64
+	unopenedMu sync.Mutex
+	unopened   map[kafka.TopicIDPartition]int64
 
 	// tasks are the timers' functions and background loops under way; closing refuses new ones.
 	tasksMu sync.Mutex
 	tasks   sync.WaitGroup
+	timers  map[*time.Timer]struct{} // armed
 	closing bool
 
 	janitor janitor
 }
 
 func newLogDir(m *Manager, dir Dir, handles *segment.Handles) *logDir {
-	d := &logDir{Dir: dir, manager: m, fs: m.fs, log: m.log, handles: handles}
+	d := &logDir{Dir: dir, manager: m, fs: m.fs, log: m.log, handles: handles, timers: map[*time.Timer]struct{}{}}
 	d.sync.dir = d
-	d.sync.syncs = d.sync.syncAll
-	d.sync.ended.L = &d.sync.mu
+	d.sync.init()
 	d.stall.dir = d
 	d.room.dir = d
 	d.janitor.init(d)
 	d.highs.name, d.highs.interval = highWatermarkFile, m.broker.HighWatermarkCheckpointInterval
 	d.points.name, d.points.interval = recoveryPointFile, m.broker.OffsetCheckpointInterval
 	d.starts.name, d.starts.interval = startOffsetFile, m.broker.StartOffsetCheckpointInterval
+	d.highs.save, d.points.save, d.starts.save = d.saveHighs, d.savePoints, d.saveStarts
 	return d
 }
 
 // path returns the path of a file in the directory.
 func (d *logDir) path(name string) string { return path.Join(d.Path, name) }
 
-// task runs f unless the directory is closing; Close waits for it.
-func (d *logDir) task(f func()) {
-	if d.begin() {
-		defer d.tasks.Done()
-		f()
-	}
-}
-
-// begin counts a task in, unless the directory is closing.
+// begin counts a task in, unless the directory is closing; the task ends with tasks.Done.
 func (d *logDir) begin() bool {
 	d.tasksMu.Lock()
 	defer d.tasksMu.Unlock()
@@ -98,17 +92,40 @@ func (d *logDir) begin() bool {
 	return true
 }
 
-// endTasks refuses new tasks and waits for those under way.
+// after runs f as a task when the delay is over, unless the directory closes first.
+func (d *logDir) after(delay time.Duration, f func()) {
+	d.tasksMu.Lock()
+	defer d.tasksMu.Unlock()
+	if d.closing {
+		return
+	}
+	var t *time.Timer
+	t = time.AfterFunc(delay, func() {
+		d.tasksMu.Lock() // after has stored t
+		delete(d.timers, t)
+		closing := d.closing
+		if !closing {
+			d.tasks.Add(1)
+		}
+		d.tasksMu.Unlock()
+		if !closing {
+			defer d.tasks.Done()
+			f()
+		}
+	})
+	d.timers[t] = struct{}{}
+}
+
+// endTasks refuses new tasks, stops the timers and waits for what is under way.
 func (d *logDir) endTasks() {
 	d.tasksMu.Lock()
 	d.closing = true
+	for t := range d.timers {
+		t.Stop()
+	}
+	d.timers = nil
 	d.tasksMu.Unlock()
 	d.tasks.Wait()
-}
-
-// after runs f as a task when the delay is over.
-func (d *logDir) after(delay time.Duration, f func()) *time.Timer {
-	return time.AfterFunc(delay, func() { d.task(f) })
 }
 
 // inParallel does n jobs, so many at a time, on the caller's goroutine and helpers.

@@ -123,10 +123,7 @@ func (d *logDir) load(ctx context.Context, p *progress) (map[kafka.TopicPartitio
 					b = appendFloor(b, l.id, tp.Partition, l.log.Flushed())
 				}
 			}
-			for log, at := range d.unopened {
-				b = appendFloor(b, log.TopicID, log.Partition, at)
-			}
-			return b
+			return d.appendUnopened(b)
 		})
 	})
 	if err != nil {
@@ -195,10 +192,7 @@ func (d *logDir) openLogs(ctx context.Context, floors map[kafka.TopicIDPartition
 			found[tp] = l
 			if l.log == nil {
 				log := kafka.TopicIDPartition{TopicID: l.id, Partition: tp.Partition}
-				if d.unopened == nil {
-					d.unopened = map[kafka.TopicIDPartition]int64{}
-				}
-				d.unopened[log] = max(floors[log], points[tp])
+				d.noteUnopened(log, max(floors[log], points[tp]))
 			}
 			if err != nil && failure == nil {
 				failure = err
@@ -334,4 +328,37 @@ func (d *logDir) list() ([]kafka.TopicPartition, error) {
 		}
 	}
 	return tps, nil
+}
+
+// noteUnopened remembers a log that could not be opened, and the floor that holds for it.
+func (d *logDir) noteUnopened(log kafka.TopicIDPartition, floor int64) {
+	d.unopenedMu.Lock()
+	defer d.unopenedMu.Unlock()
+	if d.unopened == nil {
+		d.unopened = map[kafka.TopicIDPartition]int64{}
+	}
+	d.unopened[log] = floor
+}
+
+// forgetUnopened forgets one that was deleted.
+func (d *logDir) forgetUnopened(log kafka.TopicIDPartition) {
+	d.unopenedMu.Lock()
+	defer d.unopenedMu.Unlock()
+	delete(d.unopened, log)
+}
+
+func (d *logDir) countUnopened() int {
+	d.unopenedMu.Lock()
+	defer d.unopenedMu.Unlock()
+	return len(d.unopened)
+}
+
+// appendUnopened writes their floors.
+func (d *logDir) appendUnopened(b []byte) []byte {
+	d.unopenedMu.Lock()
+	defer d.unopenedMu.Unlock()
+	for log, floor := range d.unopened {
+		b = appendFloor(b, log.TopicID, log.Partition, floor)
+	}
+	return b
 }

@@ -34,7 +34,6 @@ type Manager struct {
 
 	image       atomic.Pointer[metadata.Image]
 	brokerEpoch atomic.Int64
-	closing     atomic.Bool
 
 	// Only Load, Apply and Close touch what follows.
 	loaded   map[kafka.TopicPartition]loadedLog
@@ -164,7 +163,6 @@ func (m *Manager) hint(name string, partition int32, err error) LeaderHint {
 // checkpoints, the manifest, and last the clean-shutdown marker. ctx bounds the wait for the disk: when it ends
 // first, the next start recovers.
 func (m *Manager) Close(ctx context.Context) error {
-	m.closing.Store(true)
 	done := make(chan error, 1)
 	go func() { done <- m.close() }()
 	select {

@@ -162,8 +162,8 @@ func (d *logDir) closeLogs(now time.Time) error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	if len(d.unopened) > 0 {
-		d.log.Warn("the stop does not count as clean, since there are logs that could not be opened", "dir", d.Path, "logs", len(d.unopened))
+	if n := d.countUnopened(); n > 0 {
+		d.log.Warn("the stop does not count as clean, since there are logs that could not be opened", "dir", d.Path, "logs", n)
 		return nil
 	}
 	return d.room.withReserve(func() error { return d.markClean(entries) })

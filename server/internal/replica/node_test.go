@@ -84,6 +84,18 @@ func (c *fakeCluster) SyncResumed(Dir, time.Duration) {
 	c.resumed++
 }
 
+func (c *fakeCluster) stalls() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.stalled
+}
+
+func (c *fakeCluster) resumes() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.resumed
+}
+
 func (c *fakeCluster) failures() ([]string, int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -150,7 +150,7 @@ func (d *logDir) saveStartsFor(start int64, done func(int64, error)) {
 		waiters := d.takeStartWaiters() // before the save looks: their starts are in it
 		err := d.saveStartsNow()
 		if err != nil {
-			d.notSaved(&d.starts, err, d.saveStarts)
+			d.notSaved(&d.starts, err)
 			err = kafka.KafkaStorageError.Errorf("the new log start could not be saved in %s", d.Path)
 		}
 		answerStarts(waiters, err)

@@ -39,6 +39,15 @@ type syncer struct {
 	// a round without it would lose.
 	syncs func([]syncItem) error
 	items []syncItem
+	// What the helpers of a round share. The functions are values of their own, so that starting one allocates
+	// nothing.
+	runner, helper func()
+	helpers        sync.WaitGroup
+	next           atomic.Int32
+	floorDueNow    bool
+	dirDueNow      bool
+	floorErr       error
+	dirErr         error
 
 	idle *time.Timer
 	// Counters, for metrics and tests.
@@ -51,6 +60,15 @@ type syncItem struct {
 	err       error
 	// gone: the log was deleted while its files were synced, and their errors mean nothing.
 	gone bool
+}
+
+func (s *syncer) init() {
+	s.ended.L = &s.mu
+	s.syncs, s.runner = s.syncAll, s.run
+	s.helper = func() {
+		defer s.helpers.Done()
+		s.work()
+	}
 }
 
 // syncsAtOnce bounds the fdatasync calls under way in one directory; each blocks a thread.
@@ -89,7 +107,7 @@ func (s *syncer) start() {
 	}
 	s.running = true
 	s.active++
-	go s.run()
+	go s.runner()
 }
 
 // run runs one round, hands over to the next, and answers.
@@ -173,25 +191,22 @@ func (s *syncer) round(round []*Partition, wake *wakes) {
 func (s *syncer) syncAll(items []syncItem) error {
 	d := s.dir
 	jobs := len(items)
-	floorDue, dirDue := d.floor.unsynced(), s.dirDue.Swap(false)
-	if floorDue {
+	s.floorErr, s.dirErr = nil, nil
+	if s.floorDueNow = d.floor.unsynced(); s.floorDueNow {
 		jobs++
 	}
-	if dirDue {
+	if s.dirDueNow = s.dirDue.Swap(false); s.dirDueNow {
 		jobs++
 	}
-	var floorErr, dirErr error
-	inParallel(jobs, syncsAtOnce, func(i int) {
-		switch {
-		case i < len(items):
-			items[i].err = items[i].flush.Sync()
-		case i == len(items) && floorDue:
-			floorErr = d.floor.sync()
-		default:
-			dirErr = d.fs.SyncDir(d.Path)
-		}
-	})
-	if dirErr != nil {
+	s.items = items
+	s.next.Store(0)
+	for range min(jobs, syncsAtOnce) - 1 {
+		s.helpers.Add(1)
+		go s.helper()
+	}
+	s.work()
+	s.helpers.Wait()
+	if s.dirErr != nil {
 		s.dirDue.Store(true)
 	}
 	for i := range items {
@@ -204,10 +219,37 @@ func (s *syncer) syncAll(items []syncItem) error {
 		}
 		it.err, it.gone = nil, true
 	}
-	if floorErr != nil {
-		return floorErr
+	if s.floorErr != nil {
+		return s.floorErr
 	}
-	return dirErr
+	return s.dirErr
+}
+
+// work does jobs of the round until there are none: the floor first, whose sync is short, then the directory, then
+// the logs.
+func (s *syncer) work() {
+	d := s.dir
+	for {
+		i := int(s.next.Add(1)) - 1
+		if s.floorDueNow {
+			if i == 0 {
+				s.floorErr = d.floor.sync()
+				continue
+			}
+			i--
+		}
+		if s.dirDueNow {
+			if i == 0 {
+				s.dirErr = d.fs.SyncDir(d.Path)
+				continue
+			}
+			i--
+		}
+		if i >= len(s.items) {
+			return
+		}
+		s.items[i].err = s.items[i].flush.Sync()
+	}
 }
 
 // later arranges that the floor just written gets to the disk even when no other round follows.
