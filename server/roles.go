@@ -158,7 +158,7 @@ func (s *Server) startBroker(ctx context.Context, n *node) error {
 	}
 	n.configs = &broker.Configs{NodeID: s.cfg.NodeID, Topics: n.topicKeys, Static: s.cfg.Static(), Log: s.log}
 	cluster := &lateCluster{}
-	n.replicas = replica.New(replica.Options{NodeID: s.cfg.NodeID, FS: s.fs, Dirs: n.dirs.logs, Locked: true, Cluster: cluster, Log: s.log, Budget: n.budget, TopicConfig: n.configs.OfTopic, Broker: settings})
+	n.replicas = replica.New(replica.Options{NodeID: s.cfg.NodeID, FS: s.fs, Dirs: n.dirs.logs, Locked: true, Cluster: cluster, Log: s.log, TopicConfig: n.configs.OfTopic, Broker: settings})
 	s.onClose("the logs", n.replicas.Close)
 	s.at("logs are being recovered")
 	last := time.Now()
