@@ -288,7 +288,7 @@ func (s *Server) observe(n *node) error {
 	if s.cfg.HTTP == "" {
 		return nil
 	}
-	l, err := bind("metrics and health", s.cfg.HTTP)
+	l, err := bind("http.listeners", s.cfg.HTTP)
 	if err != nil {
 		return err
 	}
