@@ -322,51 +322,6 @@ func TestForwardingWaitsForAController(t *testing.T) {
 	})
 }
 
-func TestAForwardedChangeIsThereWhenTheAnswerIs(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b, c, _ := newTestBroker(t)
-		b.o.Committed = func() int64 {
-			c.mu.Lock()
-			defer c.mu.Unlock()
-			return c.image.Offset()
-		}
-		b.Loaded()
-		c.answer = func(m wire.Message) (wire.Message, error) {
-			c.commit(&wire.TopicRecord{Name: "t", TopicID: kafka.NewUUID()})
-			return &wire.CreateTopicsResponse{}, nil
-		}
-		c.publishing.Lock() // the image is slow to come
-		go func() {
-			time.Sleep(time.Second)
-			c.publishing.Unlock()
-		}()
-		begun := time.Now()
-		request := &wire.CreateTopicsRequest{}
-		if _, err := b.Forward(context.Background(), controller.Caller{}, request, request.Info().MaxVersion); err != nil {
-			t.Fatal(err)
-		}
-		if b.Image().Topic("t") == nil || time.Since(begun) != time.Second {
-			t.Errorf("answered after %v, and the topic is not there", time.Since(begun))
-		}
-
-		c.publishing.Lock() // slower than anybody should wait for
-		go func() {
-			time.Sleep(time.Minute)
-			c.publishing.Unlock()
-		}()
-		begun = time.Now()
-		c.answer = func(m wire.Message) (wire.Message, error) {
-			c.commit(&wire.TopicRecord{Name: "u", TopicID: kafka.NewUUID()})
-			return &wire.CreateTopicsResponse{}, nil
-		}
-		if _, err := b.Forward(context.Background(), controller.Caller{}, request, request.Info().MaxVersion); err != nil || time.Since(begun) != catchUpLimit {
-			t.Errorf("answered after %v: %v", time.Since(begun), err)
-		}
-		time.Sleep(time.Minute)
-		b.Close()
-	})
-}
-
 func TestDirectoriesOfReplicasAreToldTogetherAndUntilHeard(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, c, _ := newTestBroker(t)
