@@ -429,5 +429,8 @@ func Renumbered(dst []byte, b Batch, codec Codec, level int, d *Decompressor, c 
 		}
 		to.Append(r)
 	}
-	return to.Build(dst), nil
+	start := len(dst)
+	dst = to.Build(dst)
+	Batch(dst[start:]).SetMaxTimestamp(b.MaxTimestamp(), b.LogAppendTime())
+	return dst, nil
 }

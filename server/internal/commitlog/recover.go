@@ -509,7 +509,9 @@ func (l *Log) loadProducers(h *hot, snapshots []int64, s scope, now time.Time) e
 	end := l.end.Load()
 	believed := end
 	if !s.clean {
-		believed = min(end, s.trusted)
+		// A snapshot above the recovery point may be of before a truncation; that of the first segment was made
+		// durable before the batches below went.
+		believed = min(end, max(s.trusted, h.segs[0].Base))
 	}
 	h.snapshots = snapshots
 	l.dropSnapshots(h, func(o int64) bool { return o > believed })

@@ -111,6 +111,9 @@ func (l *Log) retire(h *hot, n int, at int64) (freed int64, err error) {
 	if err != nil {
 		return 0, l.fail("retire a segment", err)
 	}
+	if err := l.secureSnapshot(h, h.segs[n].Base); err != nil {
+		return 0, l.fail("make a producer snapshot durable", err)
+	}
 	l.view.Lock()
 	h.segs = slices.Clone(h.segs[n:])
 	l.size -= freed
@@ -126,14 +129,27 @@ func (l *Log) retire(h *hot, n int, at int64) (freed int64, err error) {
 		}
 		h.doomed = append(h.doomed, doomed{seg, at})
 	}
-	// Of the snapshots below, the newest may still be wanted for replay.
-	base := h.segs[0].Base
-	newest := int64(-1)
+	// Of the snapshots below, the newest is wanted for replay unless there is one of the first segment.
+	base, newest := h.segs[0].Base, int64(-1)
 	for _, o := range h.snapshots {
-		newest = max(newest, o)
+		if o <= base {
+			newest = max(newest, o)
+		}
 	}
-	l.dropSnapshots(h, func(o int64) bool { return o < base && o != newest })
+	l.dropSnapshots(h, func(o int64) bool { return o < newest })
 	return freed, nil
+}
+
+// secureSnapshot makes the snapshot of the segment that is going to be the first durable: the batches below, which
+// could be replayed instead, are about to go. A checkpoint has mostly done so long ago.
+func (l *Log) secureSnapshot(h *hot, base int64) error {
+	if !slices.Contains(h.unsynced, base) {
+		return nil
+	}
+	if err := syncFile(l.fs(), l.path(segment.FileName(base, segment.SnapshotSuffix))); err != nil {
+		return err
+	}
+	return l.fs().SyncDir(l.Dir())
 }
 
 // unlinkDue removes the files of segments that were taken out long enough ago. mu is held.

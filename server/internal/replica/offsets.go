@@ -89,18 +89,18 @@ func (m *Manager) DeleteRecords(topic string, partition int32, offset int64, tim
 		done(-1, err)
 		return
 	}
-	start, err := p.deleteRecords(offset)
+	wake := newWakes()
+	start, err := p.deleteRecords(offset, wake)
+	wake.run()
 	if err != nil {
-		done(-1, err)
+		done(-1, p.readFailed(err))
 		return
 	}
 	p.dir.saveStartsFor(start, done)
 }
 
 // deleteRecords moves the start of the log in memory.
-func (p *Partition) deleteRecords(offset int64) (start int64, err error) {
-	wake := newWakes()
-	defer wake.run()
+func (p *Partition) deleteRecords(offset int64, wake *wakes) (start int64, err error) {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
 	switch r := &p.role; {
@@ -123,7 +123,7 @@ func (p *Partition) deleteRecords(offset int64) (start int64, err error) {
 	}
 	if offset > p.log.StartOffset() {
 		if err := p.log.AdvanceStart(offset); err != nil {
-			return -1, p.readFailed(err)
+			return -1, err
 		}
 		p.unlinkLater()
 		p.wakeFetches(wake)

@@ -90,21 +90,26 @@ func (j *janitor) retain() {
 // retain is one log's part of it.
 func (p *Partition) retain(now time.Time) (freed int64) {
 	wake := newWakes()
-	defer wake.run()
+	freed, err := p.retainUnderRole(now, wake)
+	wake.run()
+	switch {
+	case err == nil:
+	case isIO(err):
+		p.dir.fail(err)
+	default:
+		p.dir.log.Warn("retention of a log failed; it is tried again", "partition", p.tp(), "err", err)
+	}
+	return freed
+}
+
+func (p *Partition) retainUnderRole(now time.Time, wake *wakes) (freed int64, err error) {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
 	if p.role.gone {
-		return 0
+		return 0, nil
 	}
 	start := p.log.StartOffset()
-	freed, err := p.log.Retain(now, p.high.Load())
-	if err != nil {
-		if isIO(err) {
-			p.dir.fail(err)
-			return 0
-		}
-		p.dir.log.Warn("retention of a log failed; it is tried again", "partition", p.tp(), "err", err)
-	}
+	freed, err = p.log.Retain(now, p.high.Load())
 	if p.log.StartOffset() != start {
 		p.dir.startMoved()
 		p.wakeFetches(wake)
@@ -113,7 +118,7 @@ func (p *Partition) retain(now time.Time) (freed int64) {
 	if !p.touched.Swap(false) && !p.dirty.Load() {
 		p.log.Cool()
 	}
-	return freed
+	return freed, err
 }
 
 // flush flushes what flush.ms asks for: logs of class cache that were last flushed longer ago than that.

@@ -333,6 +333,8 @@ func (m *Mem) rename(oldName, newName string) error {
 		return nil
 	case node.dir && strings.HasPrefix(clean(newName)+"/", clean(oldName)+"/"):
 		return syscall.EINVAL
+	case strings.HasPrefix(clean(oldName), clean(newName)+"/"):
+		return syscall.ENOTEMPTY
 	case old == nil:
 	case old.dir && !node.dir:
 		return syscall.EISDIR

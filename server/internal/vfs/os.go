@@ -3,7 +3,6 @@
 package vfs
 
 import (
-	"errors"
 	"io"
 	"io/fs"
 	"os"
@@ -46,12 +45,8 @@ func (osFS) Remove(name string) error    { return os.Remove(name) }
 func (osFS) RemoveAll(name string) error { return os.RemoveAll(name) }
 
 func (osFS) Rename(oldName, newName string) error {
-	err := os.Rename(oldName, newName)
-	var link *os.LinkError
-	if errors.As(err, &link) {
-		return pathError("rename", oldName+" to "+newName, link.Err)
-	}
-	return err
+	err := retry(func() error { return unix.Rename(oldName, newName) })
+	return pathError("rename", oldName+" to "+newName, err)
 }
 
 func (osFS) MkdirAll(name string, perm fs.FileMode) error { return os.MkdirAll(name, perm) }
