@@ -172,7 +172,7 @@ func TestDamageIsNotCut(t *testing.T) {
 		t.Fatal(err)
 	}
 	one := len(data) / 5
-	data[3*one+70] ^= 1 // in a record of the fourth batch
+	data[3*one+64] ^= 1 // in the record of the fourth batch
 	if err := vfs.WriteFileAtomic(after, name, data); err != nil {
 		t.Fatal(err)
 	}
