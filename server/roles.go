@@ -8,7 +8,7 @@ import (
 	"net"
 	"os"
 	"strconv"
-	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/millrace-io/millrace/config"
@@ -31,9 +31,8 @@ type node struct {
 	quorum     *quorum.Node
 	loader     *metadata.Loader
 	controller *controller.Controller
-	replicas   *replica.Manager              // nil without the role of a broker
-	broker     *broker.Broker                // nil without the role of a broker
-	current    atomic.Pointer[broker.Broker] // the broker, once images are to be handed to it
+	replicas   *replica.Manager // nil without the role of a broker
+	broker     *broker.Broker   // nil without the role of a broker
 	configs    *broker.Configs
 	listeners  []*listener.Listener
 	requests   *requestFigures
@@ -81,7 +80,12 @@ func (s *Server) startQuorum(n *node) (err error) {
 		return errors.New("process.roles is broker alone: this version runs the controller in the same process; use process.roles=broker,controller")
 	}
 	s.at("the metadata log is being read")
-	n.loader = metadata.NewLoader(func(image *metadata.Image, delta *metadata.Delta) { n.published(image, delta) })
+	if s.cfg.Broker {
+		n.broker = s.newBroker(n)
+		n.loader = metadata.NewLoader(n.broker.Publish)
+	} else {
+		n.loader = metadata.NewLoader()
+	}
 	machine := &machine{Loader: n.loader, node: n}
 	n.quorum, err = quorum.Open(quorum.Options{FS: s.fs, Dir: s.cfg.MetadataLogDir, NodeID: s.cfg.NodeID, DirectoryID: n.dirs.metadata, StateMachine: machine, Log: s.log,
 		SnapshotMaxBytes: s.cfg.values.int("metadata.log.max.record.bytes.between.snapshots"), SnapshotMaxInterval: s.cfg.values.millis("metadata.log.max.snapshot.interval.ms"),
@@ -138,11 +142,27 @@ func (m *machine) LeaderChanged(leader, epoch int32) {
 	}
 }
 
-// published hands an image to the broker, when there is one.
-func (n *node) published(image *metadata.Image, delta *metadata.Delta) {
-	if b := n.current.Load(); b != nil {
-		b.Publish(image, delta)
-	}
+// newBroker makes the broker. What it registers stands in the configuration, but for what recovery finds.
+func (s *Server) newBroker(n *node) *broker.Broker {
+	v := s.cfg.values
+	return broker.New(broker.Options{
+		NodeID: s.cfg.NodeID, ClusterID: s.clusterID, Incarnation: kafka.NewUUID(), Rack: v.text("broker.rack"),
+		Endpoints: s.endpoints(false), Features: controller.SupportedFeatures(),
+		Controller: lateController{n}, Committed: func() int64 { return n.quorum.HighWatermark() - 1 }, Log: s.log, Failed: s.fail,
+		Config: broker.Config{
+			HeartbeatInterval:   v.millis("broker.heartbeat.interval.ms"),
+			RegistrationTimeout: v.millis("initial.broker.registration.timeout.ms"),
+			ControlledShutdown:  v.bool("controlled.shutdown.enable"),
+			ForwardTimeout:      v.millis("request.timeout.ms"),
+		},
+	})
+}
+
+// lateController is the node's controller, which is made after the broker that is published to.
+type lateController struct{ n *node }
+
+func (l lateController) Handle(ctx context.Context, caller controller.Caller, request wire.Message, version int16) (wire.Message, error) {
+	return l.n.controller.Handle(ctx, caller, request, version)
 }
 
 // startBroker recovers the logs and lives: it returns when the controller sends clients here.
@@ -157,9 +177,15 @@ func (s *Server) startBroker(ctx context.Context, n *node) error {
 		return err
 	}
 	n.configs = &broker.Configs{NodeID: s.cfg.NodeID, Topics: n.topicKeys, Static: s.cfg.Static(), Log: s.log}
-	cluster := &lateCluster{}
-	n.replicas = replica.New(replica.Options{NodeID: s.cfg.NodeID, FS: s.fs, Dirs: n.dirs.logs, Locked: true, Cluster: cluster, Log: s.log, TopicConfig: n.configs.OfTopic, Broker: settings})
+	n.replicas = replica.New(replica.Options{
+		NodeID: s.cfg.NodeID, FS: s.fs, Dirs: n.dirs.logs, Locked: true, Cluster: n.broker, Log: s.log, Handles: handleLimit(),
+		TopicConfig: n.configs.OfTopic, Broker: settings,
+	})
 	s.onClose("the logs", n.replicas.Close)
+	s.onClose("the broker", func(context.Context) error {
+		n.broker.Close()
+		return nil
+	})
 	s.at("logs are being recovered")
 	last := time.Now()
 	if err := n.replicas.Load(ctx, func(done, total int) {
@@ -175,32 +201,13 @@ func (s *Server) startBroker(ctx context.Context, n *node) error {
 	if len(online) == 0 {
 		return errors.New("none of the log directories can be used")
 	}
-	var ids []kafka.DirectoryID
+	recovered := broker.Recovered{Replicas: n.replicas, PreviousEpoch: n.replicas.PreviousBrokerEpoch()}
 	for _, d := range online {
-		ids = append(ids, d.ID)
+		recovered.Online = append(recovered.Online, d.ID)
 	}
-	v := s.cfg.values
-	n.broker = broker.New(broker.Options{NodeID: s.cfg.NodeID, ClusterID: s.clusterID, Incarnation: kafka.NewUUID(), Rack: v.text("broker.rack"), Endpoints: s.endpoints(false), Directories: ids,
-		Features: controller.SupportedFeatures(), PreviousEpoch: n.replicas.PreviousBrokerEpoch(), Controller: n.controller, Committed: func() int64 { return n.quorum.HighWatermark() - 1 }, Replicas: n.replicas,
-		Config: broker.Config{HeartbeatInterval: v.millis("broker.heartbeat.interval.ms"), RegistrationTimeout: v.millis("initial.broker.registration.timeout.ms"),
-			ControlledShutdown: v.bool("controlled.shutdown.enable"), ForwardTimeout: v.millis("request.timeout.ms")},
-		Log: s.log, Failed: s.fail})
-	cluster.Store(n.broker)
-	s.onClose("the broker", func(context.Context) error {
-		n.broker.Close()
-		return nil
-	})
-	image := n.loader.Image()
-	n.current.Store(n.broker)
-	n.broker.Publish(image, metadata.Between(metadata.Empty(), image))
-	n.broker.Loaded()
+	n.broker.Loaded(recovered)
 	s.at("the broker registers with the controller")
 	n.broker.Start()
-	s.onClose("the leaderships of the broker", func(ctx context.Context) error {
-		leaving, cancel := context.WithTimeout(ctx, 2*time.Second)
-		defer cancel()
-		return n.broker.Leave(leaving)
-	})
 	select {
 	case <-n.broker.Ready():
 		return nil
@@ -211,32 +218,18 @@ func (s *Server) startBroker(ctx context.Context, n *node) error {
 	}
 }
 
-// lateCluster is replica.Cluster before the broker is there: it is made of what the replicas have loaded.
-type lateCluster struct{ atomic.Pointer[broker.Broker] }
-
-func (l *lateCluster) AssignDirectory(at kafka.TopicIDPartition, dir kafka.DirectoryID) {
-	if b := l.Load(); b != nil {
-		b.AssignDirectory(at, dir)
+// handleLimit is how many files of logs may be open at a time. Half of the descriptors that the process may have are
+// for connections, which come first, and for what little else is open.
+func handleLimit() int {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return 1024
 	}
+	return int(min(max(limit.Cur/2, 192)-128, 100_000))
 }
 
-func (l *lateCluster) DirFailed(dir replica.Dir, remaining int, cause error) {
-	if b := l.Load(); b != nil {
-		b.DirFailed(dir, remaining, cause)
-	}
-}
-
-func (l *lateCluster) SyncStalled(dir replica.Dir, stalled time.Duration) {
-	if b := l.Load(); b != nil {
-		b.SyncStalled(dir, stalled)
-	}
-}
-
-func (l *lateCluster) SyncResumed(dir replica.Dir, stalled time.Duration) {
-	if b := l.Load(); b != nil {
-		b.SyncResumed(dir, stalled)
-	}
-}
+// leaveTimeout bounds a controlled shutdown: it hands over what can be handed over.
+const leaveTimeout = 5 * time.Second
 
 // serve lets clients in.
 func (s *Server) serve(n *node) {
@@ -259,9 +252,21 @@ func (s *Server) serve(n *node) {
 			MaxConnections: int(v.int("max.connections")), MaxConnectionsPerIP: int(v.int("max.connections.per.ip")), Budget: n.budget, Observe: n.requests.observe, Log: s.log}, gate)
 		n.listeners = append(n.listeners, l)
 		s.onClose("the connections of "+k.cfg.Name, l.Close)
-		go l.Serve(k.tcp)
-		go l.Serve(k.memory)
+		for _, accept := range []net.Listener{k.tcp, k.memory} {
+			go func() {
+				if err := l.Serve(accept); err != nil {
+					s.fail(fmt.Errorf("the listener %s has ended: %w", k.cfg.Name, err))
+				}
+			}()
+		}
 		s.log.Info("listening", "listener", k.cfg.Name, "address", k.tcp.Addr())
+	}
+	if n.broker != nil { // the first step of a clean stop, while clients are still answered
+		s.onClose("the leaderships of the broker", func(ctx context.Context) error {
+			leaving, cancel := context.WithTimeout(ctx, leaveTimeout)
+			defer cancel()
+			return n.broker.Leave(leaving)
+		})
 	}
 }
 

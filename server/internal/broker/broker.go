@@ -27,16 +27,12 @@ type Options struct {
 	Incarnation kafka.UUID // of this run of the process
 	Rack        string     // empty for none
 	Endpoints   []metadata.Endpoint
-	Directories []kafka.DirectoryID // those that are online
 	Features    map[string]metadata.FeatureRange
-	// PreviousEpoch is the broker epoch of a clean stop before this start, -1 otherwise (KIP-966).
-	PreviousEpoch int64
 
 	Controller Controller
 	// Committed returns the offset up to which this node knows the metadata log to be committed; the image that
 	// Publish is given follows it. nil where requests should not wait for their own changes.
 	Committed func() int64
-	Replicas  Replicas
 	Config    Config
 	Log       *slog.Logger
 	// Failed is told, once, why the node must stop.
@@ -54,6 +50,8 @@ type Broker struct {
 	o   Options
 	log *slog.Logger
 	ids producerIDs
+
+	replicas Replicas // set by Loaded
 
 	ctx    context.Context // ends when Close is called
 	cancel context.CancelFunc
@@ -86,8 +84,7 @@ func New(o Options) *Broker {
 		BrokerID:            o.NodeID,
 		ClusterID:           o.ClusterID,
 		IncarnationID:       o.Incarnation,
-		LogDirs:             o.Directories,
-		PreviousBrokerEpoch: o.PreviousEpoch,
+		PreviousBrokerEpoch: -1,
 	}
 	if o.Rack != "" {
 		registration.Rack = &o.Rack
@@ -117,7 +114,7 @@ func New(o Options) *Broker {
 	return b
 }
 
-// Start begins to register with the controller.
+// Start begins to register with the controller. Loaded comes before.
 func (b *Broker) Start() { b.run(b.live) }
 
 // run starts a goroutine that Close waits for; false when the broker is closed.
@@ -191,7 +188,7 @@ func (b *Broker) answered(response wire.Message, err error) {
 		b.log.Debug("the controller did not answer", "state", state, "error", err)
 	}
 	if registered {
-		b.o.Replicas.SetBrokerEpoch(epoch)
+		b.replicas.SetBrokerEpoch(epoch)
 		b.log.Info("registered with the controller", "epoch", epoch)
 	}
 	switch {

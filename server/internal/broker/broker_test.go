@@ -27,8 +27,9 @@ type fakeController struct {
 	nextID   int64
 	broker   *Broker
 	image    *metadata.Image
+	replicas *fakeReplicas
 
-	publishing sync.Mutex
+	publishing chan struct{} // holds one token; whoever has it may publish
 	queue      []published
 }
 
@@ -88,8 +89,8 @@ func (c *fakeController) commit(record wire.Message) {
 
 // publish hands on the image at the head of the queue, as the one goroutine of a loader would.
 func (c *fakeController) publish() {
-	c.publishing.Lock()
-	defer c.publishing.Unlock()
+	<-c.publishing
+	defer func() { c.publishing <- struct{}{} }()
 	c.mu.Lock()
 	head := c.queue[0]
 	c.queue = c.queue[1:]
@@ -122,10 +123,11 @@ func (r *fakeReplicas) Apply(image *metadata.Image, _ *metadata.Delta) {
 func (r *fakeReplicas) SetBrokerEpoch(epoch int64) { r.epoch = epoch }
 
 func newTestBroker(t *testing.T) (*Broker, *fakeController, *fakeReplicas) {
-	c, r := &fakeController{image: metadata.Empty()}, &fakeReplicas{}
+	c, r := &fakeController{image: metadata.Empty(), publishing: make(chan struct{}, 1)}, &fakeReplicas{}
+	c.publishing <- struct{}{}
+	c.replicas = r
 	b := New(Options{
-		NodeID: 1, ClusterID: "c", Incarnation: kafka.NewUUID(), Directories: []kafka.DirectoryID{kafka.NewUUID()}, PreviousEpoch: -1,
-		Controller: c, Replicas: r, Log: slog.New(slog.DiscardHandler),
+		NodeID: 1, ClusterID: "c", Incarnation: kafka.NewUUID(), Controller: c, Log: slog.New(slog.DiscardHandler),
 		Config: Config{HeartbeatInterval: 250 * time.Millisecond, RegistrationTimeout: time.Minute, ControlledShutdown: true, ForwardTimeout: 30 * time.Second},
 		Failed: func(err error) { t.Errorf("the broker failed: %v", err) },
 	})
@@ -137,18 +139,23 @@ func TestABrokerIsReadyAsSoonAsTheMetadataSaysSo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, c, r := newTestBroker(t)
 		begun := time.Now()
-		b.Start()
+		c.mu.Lock()
+		c.commit(&wire.TopicRecord{Name: "t", TopicID: kafka.NewUUID()})
+		c.mu.Unlock()
 		synctest.Wait()
-		select {
-		case <-b.Ready():
-			t.Fatal("ready before its replicas were loaded")
-		default:
-		}
 		if len(r.applied) > 0 {
 			t.Fatalf("images %v were applied before the replicas were loaded", r.applied)
 		}
-		b.Loaded()
+		dirs := []kafka.DirectoryID{kafka.NewUUID()}
+		b.Loaded(Recovered{r, dirs, 17})
+		if len(r.applied) != 1 {
+			t.Errorf("applied %v; want the image that came while they were loaded", r.applied)
+		}
+		b.Start()
 		<-b.Ready()
+		if told := of[*wire.BrokerRegistrationRequest](c)[0]; !slices.Equal(told.LogDirs, dirs) || told.PreviousBrokerEpoch != 17 {
+			t.Errorf("registration %+v", told)
+		}
 		if took := time.Since(begun); took != 0 {
 			t.Errorf("it took %v: somewhere a timer was waited for", took)
 		}
@@ -175,7 +182,7 @@ func TestABrokerIsReadyAsSoonAsTheMetadataSaysSo(t *testing.T) {
 func TestALostSessionIsRestored(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, c, _ := newTestBroker(t)
-		b.Loaded()
+		b.Loaded(Recovered{c.replicas, nil, -1})
 		b.Start()
 		<-b.Ready()
 		c.mu.Lock()
@@ -192,7 +199,7 @@ func TestALostSessionIsRestored(t *testing.T) {
 func TestLeavingIsBoundedByItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, c, _ := newTestBroker(t)
-		b.Loaded()
+		b.Loaded(Recovered{c.replicas, nil, -1})
 		b.Start()
 		<-b.Ready()
 		c.mu.Lock()
@@ -322,10 +329,50 @@ func TestForwardingWaitsForAController(t *testing.T) {
 	})
 }
 
+func TestAForwardedChangeIsThereWhenTheAnswerIs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, c, _ := newTestBroker(t)
+		b.o.Committed = func() int64 {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			return c.image.Offset()
+		}
+		b.Loaded(Recovered{c.replicas, nil, -1})
+		create := func(name string) (took time.Duration) {
+			c.mu.Lock()
+			c.answer = func(wire.Message) (wire.Message, error) {
+				c.commit(&wire.TopicRecord{Name: name, TopicID: kafka.NewUUID()})
+				return &wire.CreateTopicsResponse{}, nil
+			}
+			c.mu.Unlock()
+			begun := time.Now()
+			request := &wire.CreateTopicsRequest{}
+			if _, err := b.Forward(context.Background(), controller.Caller{}, request, request.Info().MaxVersion); err != nil {
+				t.Error(err)
+			}
+			return time.Since(begun)
+		}
+		slow := func(d time.Duration) { // images are d late
+			<-c.publishing
+			time.AfterFunc(d, func() { c.publishing <- struct{}{} })
+		}
+		slow(time.Second)
+		if took := create("t"); took != time.Second || b.Image().Topic("t") == nil {
+			t.Errorf("answered after %v, and the topic is not there", took)
+		}
+		slow(time.Minute) // longer than anybody should wait
+		if took := create("u"); took != catchUpLimit {
+			t.Errorf("answered after %v", took)
+		}
+		time.Sleep(time.Minute)
+		b.Close()
+	})
+}
+
 func TestDirectoriesOfReplicasAreToldTogetherAndUntilHeard(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, c, _ := newTestBroker(t)
-		b.Loaded()
+		b.Loaded(Recovered{c.replicas, nil, -1})
 		topic, dir := kafka.NewUUID(), kafka.NewUUID()
 		for i := range int32(3000) { // before the broker is known to anybody
 			b.AssignDirectory(kafka.TopicIDPartition{TopicID: topic, Partition: i}, dir)
@@ -366,7 +413,7 @@ func TestTheLastDirectoryThatFailsStopsTheNode(t *testing.T) {
 		b, c, _ := newTestBroker(t)
 		var failed error
 		b.o.Failed = func(err error) { failed = err }
-		b.Loaded()
+		b.Loaded(Recovered{c.replicas, nil, -1})
 		b.Start()
 		<-b.Ready()
 		dir := replica.Dir{Path: "/b", ID: kafka.NewUUID()}
@@ -393,7 +440,7 @@ func TestTheLastDirectoryThatFailsStopsTheNode(t *testing.T) {
 func TestAStalledSyncIsToldToReadinessAndLeadersMoveOnlyWhereTheyCan(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, c, _ := newTestBroker(t)
-		b.Loaded()
+		b.Loaded(Recovered{c.replicas, nil, -1})
 		b.Start()
 		<-b.Ready()
 		dir := replica.Dir{Path: "/a", ID: kafka.NewUUID()}

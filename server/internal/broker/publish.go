@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/millrace-io/millrace/kafka"
 	"github.com/millrace-io/millrace/server/internal/metadata"
 )
 
@@ -34,20 +35,33 @@ func (b *Broker) Publish(image *metadata.Image, delta *metadata.Delta) {
 	}
 }
 
-// Loaded says that the replicas have been loaded: they are given the newest image, and every later one.
-func (b *Broker) Loaded() {
+// Recovered is what came of loading the replicas.
+type Recovered struct {
+	Replicas Replicas
+	// Online are the log directories that can be used.
+	Online []kafka.DirectoryID
+	// PreviousEpoch is the broker epoch of a clean stop before this start, -1 when it was not clean (KIP-966).
+	PreviousEpoch int64
+}
+
+// Loaded says that the replicas have been loaded: they are given the newest image, whole, and every later one.
+func (b *Broker) Loaded(r Recovered) {
 	p := &b.publisher
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	b.replicas = r.Replicas
+	b.mu.Lock()
+	b.life.registration.LogDirs, b.life.registration.PreviousBrokerEpoch = r.Online, r.PreviousEpoch
+	b.mu.Unlock()
 	p.loaded = true
 	if p.newest != nil {
-		b.hand(p.newest, metadata.NewDelta(p.newest))
+		b.hand(p.newest, metadata.Between(metadata.Empty(), p.newest))
 	}
 }
 
 // hand gives an image to every room, in order. Called with the publisher's mu held.
 func (b *Broker) hand(image *metadata.Image, delta *metadata.Delta) {
-	b.o.Replicas.Apply(image, delta)
+	b.replicas.Apply(image, delta)
 	b.publisher.image.Store(image)
 
 	b.mu.Lock()
