@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -202,6 +201,3 @@ func (l *lifecycle) leave(now time.Time) {
 		l.state = Gone
 	}
 }
-
-// errGone is why a broker that has left does nothing more.
-var errGone = errors.New("the broker has left the cluster")
