@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -31,12 +32,12 @@ type Conn struct {
 	// Opened is when the connection was accepted.
 	Opened time.Time
 
-	l        *Listener
-	nc       net.Conn
-	raw      syscall.RawConn // nil when the connection is not a socket
-	ip       netip.Addr
-	loopback bool
-	in       input
+	l      *Listener
+	nc     net.Conn
+	raw    syscall.RawConn // nil when the connection is not a socket
+	ip     netip.Addr
+	copies bool // ranges are copied to the client; otherwise the kernel sends them
+	in     input
 
 	mu sync.Mutex
 	// idle is signalled when a request is complete, for the reader that waits for its turn.
@@ -54,9 +55,13 @@ type Conn struct {
 	wrote            sync.Cond
 }
 
+// queueMax is how many requests of a connection may be begun, or be complete and not written: a client that sends
+// requests and does not read what they bring is not read from either.
+const queueMax = 512
+
 func newConn(l *Listener, nc net.Conn, ip netip.Addr) *Conn {
 	c := &Conn{ID: l.ids.Add(1), Listener: l.cfg.Name, Local: nc.LocalAddr(), Remote: nc.RemoteAddr(), Principal: "User:ANONYMOUS", Opened: time.Now(),
-		l: l, nc: nc, ip: ip, loopback: !ip.IsValid() || ip.IsLoopback()}
+		l: l, nc: nc, ip: ip, copies: l.copies(ip)}
 	c.idle = sync.NewCond(&c.mu)
 	c.wrote.L = &c.mu
 	if tcp, ok := nc.(*net.TCPConn); ok {
@@ -117,21 +122,21 @@ func (c *Conn) run(frame []byte) error {
 	r := c.newRequest()
 	body, err := r.Header.Parse(frame)
 	if err != nil {
-		c.recycle(r)
 		var unsupported *wire.UnsupportedError
-		if errors.As(err, &unsupported) && unsupported.Header.Key == wire.KeyApiVersions {
-			c.enqueue(r)
-			r.Complete(wire.UnsupportedAPIVersions(unsupported.Header.CorrelationID))
-			c.flushIfDrained()
-			return nil
+		if !errors.As(err, &unsupported) || unsupported.Header.Key != wire.KeyApiVersions {
+			c.recycle(r)
+			return err
 		}
-		return err
 	}
 	r.Body, r.Received, r.frameLen = body, time.Now(), len(frame)
 	if !c.enqueue(r) {
 		return net.ErrClosed
 	}
-	c.handle(r)
+	if err != nil { // ApiVersions of the future is told what there is (KIP-511)
+		r.Complete(wire.UnsupportedAPIVersions(r.Header.CorrelationID))
+	} else {
+		c.handle(r)
+	}
 	c.flushIfDrained()
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -143,15 +148,19 @@ func (c *Conn) run(frame []byte) error {
 
 // handle calls the handler. A panic in it costs the connection and never the node.
 func (c *Conn) handle(r *Request) {
+	key, version := r.Header.Key, r.Header.Version // the request may be another's when the handler panics
 	defer func() {
 		if p := recover(); p != nil {
-			c.l.log.Error("a request ended in a panic; its connection is closed", "api", r.Header.Key, "version", r.Header.Version, "client", c.Remote, "panic", p, "stack", string(debug.Stack()))
-			c.close(fmt.Errorf("%s version %d ended in a panic: %v", r.Header.Key, r.Header.Version, p))
+			c.l.log.Error("a request ended in a panic; its connection is closed", "api", key, "version", version, "client", c.Remote, "panic", p, "stack", string(debug.Stack()))
+			err := fmt.Errorf("%s version %d ended in a panic: %v", key, version, p)
 			c.mu.Lock()
-			if !r.done {
-				c.finish(r, wire.Response{}, nil)
+			if slices.Contains(c.queue, r) && !r.done {
+				c.finish(r, wire.Response{}, err)
+				c.mu.Unlock()
+				return // what came before it is still answered
 			}
 			c.mu.Unlock()
+			c.close(err)
 		}
 	}()
 	c.l.handler.Handle(r)
@@ -187,7 +196,7 @@ func (c *Conn) enqueue(r *Request) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	produce := r.Header.Key == wire.KeyProduce
-	for !c.closed && (c.others > 0 || c.produces > 0 && !produce) {
+	for !c.closed && (c.others > 0 || c.produces > 0 && !produce || len(c.queue) >= queueMax) {
 		// What is complete should not wait for what is not: the client may need it to go on.
 		if c.ready() && !c.writing {
 			c.startWriter()
@@ -279,6 +288,9 @@ func (c *Conn) startWriter() {
 func (c *Conn) close(reason error) {
 	c.mu.Lock()
 	if c.closed {
+		if reason == nil {
+			c.nc.Close() // it was ending; a client that does not read must not hold up the node
+		}
 		c.mu.Unlock()
 		return
 	}

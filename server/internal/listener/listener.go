@@ -26,6 +26,9 @@ type Config struct {
 	// IdleTimeout is after how long a connection on which nothing happens is closed (connections.max.idle.ms);
 	// 0 for never.
 	IdleTimeout time.Duration
+	// StallTimeout is how long a request that has begun may hold a buffer without a further byte, and how long a
+	// connection waits for memory; then it is closed, since others wait for that memory. 0 stands for 30 s.
+	StallTimeout time.Duration
 	// MaxConnections and MaxConnectionsPerIP limit connections (max.connections, max.connections.per.ip); 0 for
 	// no limit.
 	MaxConnections, MaxConnectionsPerIP int
@@ -35,6 +38,8 @@ type Config struct {
 	Observe func(key wire.APIKey, took time.Duration)
 	Log     *slog.Logger
 }
+
+const stallTimeout = 30 * time.Second
 
 // Listener serves the connections of one listener of the node.
 type Listener struct {
@@ -54,6 +59,10 @@ type Listener struct {
 
 	ids     atomic.Uint64
 	quieter limiter
+
+	// copies reports whether ranges are copied to clients at an address rather than sent by the kernel: on loopback
+	// a copy is cheaper, since sendfile feeds the socket in steps of 64 KiB. Tests replace it.
+	copies func(netip.Addr) bool
 }
 
 // New returns a listener that hands requests to h.
@@ -61,11 +70,15 @@ func New(cfg Config, h Handler) *Listener {
 	if cfg.MaxRequestBytes <= 0 {
 		cfg.MaxRequestBytes = wire.MaxFrameDefault
 	}
+	if cfg.StallTimeout <= 0 {
+		cfg.StallTimeout = stallTimeout
+	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	l := &Listener{cfg: cfg, handler: h, log: cfg.Log.With("listener", cfg.Name),
-		sockets: make(map[net.Listener]struct{}), conns: make(map[*Conn]struct{}), perIP: make(map[netip.Addr]int)}
+		sockets: make(map[net.Listener]struct{}), conns: make(map[*Conn]struct{}), perIP: make(map[netip.Addr]int),
+		copies: func(ip netip.Addr) bool { return !ip.IsValid() || ip.IsLoopback() }}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	return l
 }

@@ -1,7 +1,9 @@
 package listener
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"io"
 	"time"
 
@@ -15,6 +17,9 @@ const (
 	// readMin is the least that a read asks for, and readMax the most while frames are smaller.
 	readMin = 64 << 10
 	readMax = 1 << 20
+	// trustMax is up to which size a frame gets a buffer for all of it at once. A larger one gets more as its bytes
+	// come, four times at each step: four bytes must not cost the node a hundred megabytes.
+	trustMax = 1 << 20
 	// keepMax is how much of an unfinished frame a connection keeps for itself, so that a client that sends
 	// bytes one by one does not hold a buffer.
 	keepMax = 1 << 10
@@ -27,9 +32,10 @@ const (
 type input struct {
 	buf     *budget.Buffer
 	at, end int
-	small   []byte // an unfinished frame of at most keepMax bytes; only while buf is nil
-	usual   int    // the size of the last frame, from which the next buffer's follows
-	due     time.Time
+	small   []byte    // an unfinished frame of at most keepMax bytes; only while buf is nil
+	usual   int       // the size of the last frame, from which the next buffer's follows
+	last    time.Time // when the last bytes came
+	due     time.Time // the read deadline; zero: none
 }
 
 // pending is how many bytes of an unfinished frame there are.
@@ -72,7 +78,9 @@ func (in *input) next(c *Conn) ([]byte, error) {
 				in.drop()
 			case len(unread) >= wire.FrameHead:
 				size, _ := wire.FrameSize(unread, c.l.cfg.MaxRequestBytes) // checked by SplitFrame
-				want = wire.FrameHead + size
+				if want = wire.FrameHead + size; want > trustMax {
+					want = min(want, max(trustMax, 4*len(unread)))
+				}
 			}
 		}
 		if err := in.more(c, want); err != nil {
@@ -88,42 +96,92 @@ func (in *input) more(c *Conn, want int) error {
 			return err
 		}
 	}
-	if err := in.deadline(c); err != nil {
-		return err
-	}
-	n, err := in.fill(c)
-	if n > 0 {
-		return nil
-	}
-	if timedOut(err) {
-		// The deadline counts only when nothing is under way.
-		c.mu.Lock()
-		busy := c.produces+c.others > 0 || c.writing
-		c.mu.Unlock()
-		if busy {
-			in.due = time.Time{}
-			return in.more(c, want)
+	for {
+		if err := in.deadline(c); err != nil {
+			return err
 		}
-		return errIdle
+		n, err := in.fill(c)
+		switch {
+		case n > 0:
+			in.last = time.Now()
+			return nil
+		case err == nil:
+			return io.EOF
+		case !timedOut(err):
+			return err
+		}
+		in.due = time.Time{}
+		if err := in.late(c, time.Now()); err != nil {
+			return err
+		}
 	}
-	if err == nil {
-		err = io.EOF
-	}
-	return err
 }
 
-// deadline arms the idle timeout, at most once in an eighth of it.
-func (in *input) deadline(c *Conn) error {
-	timeout := c.l.cfg.IdleTimeout
-	if timeout <= 0 {
+// patience is how long the client may send nothing; 0 for ever. A client that has a buffer for the rest of its
+// request is given less.
+func (in *input) patience(c *Conn) time.Duration {
+	idle := max(c.l.cfg.IdleTimeout, 0)
+	if stall := c.l.cfg.StallTimeout; in.buf != nil && in.end > in.at && (idle == 0 || stall < idle) {
+		return stall
+	}
+	return idle
+}
+
+// late decides what a deadline that passed means: an error ends the connection.
+func (in *input) late(c *Conn, now time.Time) error {
+	patience := in.patience(c)
+	if patience == 0 || now.Sub(in.last) < patience {
+		return nil // the deadline was set for what has changed since
+	}
+	if in.buf != nil && in.end > in.at {
+		return fmt.Errorf("%d bytes of a request came, and nothing more for %s", in.end-in.at, patience)
+	}
+	c.mu.Lock()
+	busy := c.produces+c.others > 0 || c.writing
+	c.mu.Unlock()
+	if busy { // the client waits for us
+		in.last = now
 		return nil
+	}
+	return errIdle
+}
+
+// deadline sets the read deadline, unless the one that is set is good to an eighth.
+func (in *input) deadline(c *Conn) error {
+	patience := in.patience(c)
+	if patience == 0 {
+		if in.due.IsZero() {
+			return nil
+		}
+		in.due = time.Time{}
+		return c.nc.SetReadDeadline(in.due)
 	}
 	now := time.Now()
-	if in.due.Sub(now) > timeout-timeout/8 {
+	if in.last.IsZero() {
+		in.last = now
+	}
+	if left := in.due.Sub(now); patience-patience/8 < left && left <= patience {
 		return nil
 	}
-	in.due = now.Add(timeout)
+	in.due = now.Add(patience)
 	return c.nc.SetReadDeadline(in.due)
+}
+
+// errNoMemory is why a connection ends that got no buffer in time.
+var errNoMemory = errors.New("the memory budget had no room for the request in time")
+
+// get waits for a buffer, but not for ever: whoever waits may hold a part of what others wait for.
+func (in *input) get(c *Conn, n int) (*budget.Buffer, error) {
+	if buf, ok := c.l.cfg.Budget.TryGet(n); ok {
+		return buf, nil
+	}
+	ctx, cancel := context.WithTimeoutCause(c.l.ctx, c.l.cfg.StallTimeout, errNoMemory)
+	defer cancel()
+	buf, err := c.l.cfg.Budget.Get(ctx, n)
+	if err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	return buf, err
 }
 
 // grow moves what is unread to the front of the buffer, or to a larger one.
@@ -134,7 +192,7 @@ func (in *input) grow(c *Conn, want int) error {
 		in.at, in.end = 0, len(unread)
 		return nil
 	}
-	larger, err := c.l.cfg.Budget.Get(c.l.ctx, want)
+	larger, err := in.get(c, want)
 	if err != nil {
 		return err
 	}
@@ -158,7 +216,7 @@ func (in *input) begin(c *Conn, wait bool) (bool, error) {
 			return false, nil
 		}
 		var err error
-		if buf, err = c.l.cfg.Budget.Get(c.l.ctx, readMin); err != nil {
+		if buf, err = in.get(c, readMin); err != nil {
 			return false, err
 		}
 	}

@@ -13,13 +13,13 @@ import (
 )
 
 const (
-	// sendfileFrom is from how many bytes on a range goes out by sendfile, to peers behind a network. On
-	// loopback a copy is cheaper: sendfile feeds the socket in steps of 64 KiB.
+	// sendfileFrom is from how many bytes on a range goes out by sendfile, to peers behind a network.
 	sendfileFrom = 64 << 10
-	// copyChunk is the most that is copied out of a range at a time, and copyLeast what is taken when memory
-	// is short.
+	// copyChunk is the most that is copied out of a range at a time. When the budget has no memory left a
+	// connection makes do with copyLeast of its own: an answer never waits for memory, since what it is made of
+	// is given back when it has been sent, and others may be waiting for that.
 	copyChunk = 1 << 20
-	copyLeast = 64 << 10
+	copyLeast = 16 << 10
 	// gatherMax is how many pieces one writev takes.
 	gatherMax = 1024
 	// writeTimeout bounds a write without any progress when connections never idle out.
@@ -42,6 +42,8 @@ func (c *Conn) write() {
 			failure = c.queue[0].failure
 			c.queue = append(c.queue[:0], c.queue[1:]...)
 		}
+		clear(c.queue[len(c.queue):cap(c.queue)])
+		c.idle.Signal() // there is room in the queue
 		broken := c.failing
 		c.mu.Unlock()
 
@@ -96,6 +98,7 @@ type output struct {
 	size    int
 	small   []byte           // small pieces, copied together
 	copies  []*budget.Buffer // what ranges were copied to
+	least   []byte           // for copies when the budget has nothing
 	scratch net.Buffers
 }
 
@@ -136,7 +139,7 @@ func (o *output) add(b []byte) error {
 }
 
 func (o *output) addRange(r wire.Range) error {
-	if n := r.Len(); !o.c.loopback && n >= sendfileFrom && o.c.raw != nil {
+	if n := r.Len(); !o.c.copies && n >= sendfileFrom && o.c.raw != nil {
 		if fd, pos, ok := r.File(); ok {
 			if err := o.flush(); err != nil {
 				return err
@@ -145,11 +148,10 @@ func (o *output) addRange(r wire.Range) error {
 		}
 	}
 	for off, n := 0, r.Len(); off < n; {
-		buf, err := o.buffer(n - off)
+		b, err := o.buffer(n - off)
 		if err != nil {
 			return err
 		}
-		b := buf.Bytes()
 		if got, err := r.ReadAt(b, int64(off)); got < len(b) {
 			if err == nil || err == io.EOF {
 				err = io.ErrUnexpectedEOF
@@ -169,21 +171,20 @@ func (o *output) addRange(r wire.Range) error {
 	return nil
 }
 
-// buffer borrows memory for a copy of up to n bytes. It waits only while it holds none itself.
-func (o *output) buffer(n int) (*budget.Buffer, error) {
+// buffer finds memory for a copy of up to n bytes, good until the next flush.
+func (o *output) buffer(n int) ([]byte, error) {
 	n = min(n, copyChunk)
-	buf, ok := o.c.l.cfg.Budget.TryGet(n)
-	if !ok {
-		if err := o.flush(); err != nil {
-			return nil, err
-		}
-		var err error
-		if buf, err = o.c.l.cfg.Budget.Get(o.c.l.ctx, min(n, copyLeast)); err != nil {
-			return nil, err
-		}
+	if buf, ok := o.c.l.cfg.Budget.TryGet(n); ok {
+		o.copies = append(o.copies, buf)
+		return buf.Bytes(), nil
 	}
-	o.copies = append(o.copies, buf)
-	return buf, nil
+	if err := o.flush(); err != nil {
+		return nil, err
+	}
+	if o.least == nil {
+		o.least = make([]byte, copyLeast)
+	}
+	return o.least[:min(n, copyLeast)], nil
 }
 
 // flush writes all pieces.
@@ -235,10 +236,10 @@ func (o *output) deadline() error {
 
 // sendfile sends n bytes of a file from a position.
 func (o *output) sendfile(fd int, pos int64, n int) error {
-	if err := o.deadline(); err != nil {
-		return err
-	}
 	for n > 0 {
+		if err := o.deadline(); err != nil { // what comes through puts it off
+			return err
+		}
 		var sent int
 		var sendErr error
 		err := o.c.raw.Write(func(socket uintptr) bool {
