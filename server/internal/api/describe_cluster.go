@@ -19,7 +19,6 @@ func describeCluster(c *call, request *wire.DescribeClusterRequest) wire.Message
 	if c.t.ofBroker {
 		own = endpointsOfBrokers
 	}
-	response.EndpointType = own
 	refuse := func(err error) wire.Message {
 		response.ErrorCode, response.ErrorMessage = kafka.CodeOf(err), kafka.MessageOf(err)
 		return response
@@ -27,11 +26,12 @@ func describeCluster(c *call, request *wire.DescribeClusterRequest) wire.Message
 	switch {
 	case request.EndpointType != endpointsOfBrokers && request.EndpointType != endpointsOfControllers:
 		return refuse(kafka.UnsupportedEndpointType.Errorf("unsupported endpoint type %d: 1 stands for brokers, 2 for controllers", request.EndpointType))
+	case request.EndpointType != own && c.version() == 0:
+		return refuse(kafka.InvalidRequest.Errorf("version 0 asks for brokers, and this listener is a controller's"))
 	case request.EndpointType != own:
 		return refuse(kafka.MismatchedEndpointType.Errorf("the request asks for endpoints of type %d, this listener has those of type %d", request.EndpointType, own))
-	case !c.t.ofBroker && request.IncludeFencedBrokers:
-		return refuse(kafka.InvalidRequest.Errorf("fenced brokers are told of by brokers, not by controllers"))
 	}
+	response.EndpointType = own
 	response.ClusterID = c.t.o.ClusterID
 	response.ClusterAuthorizedOperations = c.authorizedOperations(request.IncludeClusterAuthorizedOperations, ResCluster, clusterName)
 	if !c.t.ofBroker {

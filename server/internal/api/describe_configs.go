@@ -1,6 +1,7 @@
 package api
 
 import (
+	"log/slog"
 	"slices"
 	"strconv"
 
@@ -11,17 +12,21 @@ import (
 
 // DescribeConfigs, versions 1 to 4: the effective settings of topics, brokers ("" is the default of all), groups and
 // client-metrics subscriptions, with where they come from; with synonyms, and from version 3 on documentation and types,
-// when asked. It lists what acts. Any broker answers for topics; for a broker only itself does.
+// when asked. It lists what acts. Any broker answers for topics; for a broker only itself does. The empty list of keys
+// means all of them, as none does, and a message is there, if empty, where nothing is wrong.
 func describeConfigs(c *call, request *wire.DescribeConfigsRequest) wire.Message {
 	response := wire.NewDescribeConfigsResponse()
 	for _, r := range request.Resources {
-		result := wire.DescribeConfigsResponseResults{ResourceType: r.ResourceType, ResourceName: r.ResourceName}
+		result := wire.DescribeConfigsResponseResults{ResourceType: r.ResourceType, ResourceName: r.ResourceName, ErrorMessage: new(string)}
 		entries, err := c.configsOf(kafka.ResourceType(r.ResourceType), r.ResourceName)
 		if err != nil {
-			result.ErrorCode, result.ErrorMessage = kafka.CodeOf(err), kafka.MessageOf(err)
+			result.ErrorCode = kafka.CodeOf(err)
+			if message := kafka.MessageOf(err); message != nil {
+				result.ErrorMessage = message
+			}
 		}
 		for _, e := range entries {
-			if r.ConfigurationKeys == nil || slices.Contains(r.ConfigurationKeys, e.Key.Name) {
+			if len(r.ConfigurationKeys) == 0 || slices.Contains(r.ConfigurationKeys, e.Key.Name) {
 				result.Configs = append(result.Configs, shownConfig(e, kafka.ResourceType(r.ResourceType), request))
 			}
 		}
@@ -41,7 +46,7 @@ func (c *call) configsOf(kind kafka.ResourceType, name string) ([]config.Entry, 
 		case kafka.CheckTopicName(name) != nil:
 			return nil, kafka.InvalidTopicException.Errorf("%v", kafka.CheckTopicName(name))
 		case c.image.Topic(name) == nil:
-			return nil, kafka.UnknownTopicOrPartition.Errorf("there is no topic %q", name)
+			return nil, kafka.UnknownTopicOrPartition
 		}
 		layers := append([]config.Layer{{Source: config.SourceTopic, Values: c.image.Config(kind, name)}}, c.brokerLayers()...)
 		return o.TopicConfigs.ResolveAll(o.BrokerConfigs, layers...), nil
@@ -56,7 +61,7 @@ func (c *call) configsOf(kind kafka.ResourceType, name string) ([]config.Entry, 
 					set = append(set, e)
 				}
 			}
-			return set, nil
+			return onlySet(set), nil
 		}
 		id, err := strconv.ParseInt(name, 10, 32)
 		if err != nil {
@@ -75,18 +80,34 @@ func (c *call) configsOf(kind kafka.ResourceType, name string) ([]config.Entry, 
 		if name == "" {
 			return nil, kafka.InvalidRequest.Errorf("the client metrics subscription has no name")
 		}
-		set := c.image.Config(kind, name)
-		if len(set) == 0 {
-			return nil, nil
-		}
-		return o.ClientMetricsConfigs.ResolveAll(nil, config.Layer{Source: config.SourceClientMetrics, Values: set}), nil
+		return onlySet(o.ClientMetricsConfigs.ResolveAll(nil, config.Layer{Source: config.SourceClientMetrics, Values: c.image.Config(kind, name)})), nil
 	case kafka.ResourceBrokerLogger:
 		if id, err := strconv.ParseInt(name, 10, 32); err != nil || int32(id) != o.NodeID {
 			return nil, kafka.InvalidRequest.Errorf("the log levels of broker %q are asked of broker %d", name, o.NodeID)
 		}
-		return nil, nil
+		return []config.Entry{c.logLevel()}, nil
 	}
 	return nil, kafka.InvalidRequest.Errorf("unsupported resource type: %s", kind)
+}
+
+// onlySet leaves the defaults out of the synonyms: behind these resources stands no broker.
+func onlySet(entries []config.Entry) []config.Entry {
+	for i := range entries {
+		e := &entries[i]
+		e.Synonyms = slices.DeleteFunc(e.Synonyms, func(s config.SynonymEntry) bool { return s.Source == config.SourceDefault })
+	}
+	return entries
+}
+
+// logLevel is the one logger that there is. Its level is set where the node is started.
+func (c *call) logLevel() config.Entry {
+	level := "OFF"
+	for _, l := range []slog.Level{slog.LevelError, slog.LevelWarn, slog.LevelInfo, slog.LevelDebug} {
+		if c.t.o.Log.Enabled(c, l) {
+			level = l.String()
+		}
+	}
+	return config.Entry{Key: &config.Key{Name: "root"}, Value: &level, Source: config.SourceBrokerLogger, ReadOnly: true}
 }
 
 // brokerLayers are where a broker's settings come from, most specific first.
@@ -102,7 +123,7 @@ func shownConfig(e config.Entry, kind kafka.ResourceType, request *wire.Describe
 	one := wire.NewDescribeConfigsResponseConfigs()
 	one.Name, one.Value, one.ConfigSource = e.Key.Name, e.Value, int8(e.Source)
 	one.IsSensitive, one.ConfigType = e.Sensitive, int8(e.Key.Type)
-	one.ReadOnly = e.ReadOnly && kind == kafka.ResourceBroker // the others can always be changed
+	one.ReadOnly = e.ReadOnly && (kind == kafka.ResourceBroker || kind == kafka.ResourceBrokerLogger) // the others can always be changed
 	if request.IncludeSynonyms {
 		for _, s := range e.Synonyms {
 			one.Synonyms = append(one.Synonyms, wire.DescribeConfigsResponseSynonyms{Name: s.Name, Value: s.Value, Source: int8(s.Source)})

@@ -17,7 +17,9 @@ func describeProducers(c *call, request *wire.DescribeProducersRequest) wire.Mes
 			case !c.allowed(OpRead, ResTopic, t.Name):
 				err = kafka.TopicAuthorizationFailed
 			case kafka.CheckTopicName(t.Name) != nil:
-				err = kafka.InvalidTopicException
+				err = kafka.InvalidTopicException.Errorf("%v", kafka.CheckTopicName(t.Name))
+			case c.image.Topic(t.Name) == nil:
+				err = kafka.UnknownTopicOrPartition.Errorf("there is no topic %q", t.Name)
 			case c.image.Topic(t.Name).Partition(index) == nil:
 				err = kafka.UnknownTopicOrPartition
 			default:

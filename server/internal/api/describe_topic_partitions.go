@@ -16,9 +16,6 @@ const partitionLimit = 2000
 
 func describeTopicPartitions(c *call, request *wire.DescribeTopicPartitionsRequest) wire.Message {
 	response := wire.NewDescribeTopicPartitionsResponse()
-	if cursor := request.Cursor; cursor != nil && cursor.PartitionIndex < 0 {
-		return nil // Kafka has no way to answer this, and closes the connection
-	}
 	var names []string
 	all := len(request.Topics) == 0
 	if all {
@@ -32,28 +29,35 @@ func describeTopicPartitions(c *call, request *wire.DescribeTopicPartitionsReque
 		sort.Strings(names)
 		names = slices.Compact(names)
 	}
-	first := int32(0)
 	if cursor := request.Cursor; cursor != nil {
 		at, found := slices.BinarySearch(names, cursor.TopicName)
 		names = names[at:]
-		if found {
-			first = cursor.PartitionIndex
+		if cursor.PartitionIndex < 0 || !found && !all {
+			return refuseTopicPartitions(request, kafka.InvalidRequest)
 		}
+	}
+	if len(names) > 0 && names[0] == "" {
+		return refuseTopicPartitions(request, kafka.UnknownServerError) // as Kafka does
 	}
 	left := min(max(request.ResponsePartitionLimit, 1), partitionLimit)
 	var refused []wire.DescribeTopicPartitionsResponseTopics
 	for _, name := range names {
 		t := c.image.Topic(name)
+		if left == 0 {
+			response.NextCursor = &wire.DescribeTopicPartitionsResponseNextCursor{TopicName: name}
+			break
+		}
 		one := wire.NewDescribeTopicPartitionsResponseTopics()
 		one.Name, one.IsInternal = &name, kafka.IsInternalTopic(name)
-		switch {
-		case !c.allowed(OpDescribe, ResTopic, name):
+		if !c.allowed(OpDescribe, ResTopic, name) {
 			if !all {
 				one.ErrorCode = kafka.TopicAuthorizationFailed
 				refused = append(refused, one)
 			}
 			continue
-		case t == nil:
+		}
+		one.TopicAuthorizedOperations = c.authorizedOperations(true, ResTopic, name)
+		if t == nil {
 			one.ErrorCode = kafka.UnknownTopicOrPartition
 			if kafka.CheckTopicName(name) != nil {
 				one.ErrorCode = kafka.InvalidTopicException
@@ -61,12 +65,11 @@ func describeTopicPartitions(c *call, request *wire.DescribeTopicPartitionsReque
 			response.Topics = append(response.Topics, one)
 			continue
 		}
-		if left == 0 {
-			response.NextCursor = &wire.DescribeTopicPartitionsResponseNextCursor{TopicName: name}
-			break
-		}
 		one.TopicID = t.ID
-		one.TopicAuthorizedOperations = c.authorizedOperations(true, ResTopic, name)
+		first := int32(0)
+		if request.Cursor != nil && request.Cursor.TopicName == name {
+			first = request.Cursor.PartitionIndex
+		}
 		for i := first; int(i) < len(t.Partitions); i++ {
 			if left == 0 {
 				response.NextCursor = &wire.DescribeTopicPartitionsResponseNextCursor{TopicName: name, PartitionIndex: i}
@@ -75,13 +78,23 @@ func describeTopicPartitions(c *call, request *wire.DescribeTopicPartitionsReque
 			left--
 			one.Partitions = append(one.Partitions, c.describedPartition(i, t.Partitions[i]))
 		}
-		first = 0
 		response.Topics = append(response.Topics, one)
 		if response.NextCursor != nil {
 			break
 		}
 	}
 	response.Topics = append(response.Topics, refused...)
+	return response
+}
+
+// refuseTopicPartitions answers a request that is wrong as a whole: only the topics that it names can say so.
+func refuseTopicPartitions(request *wire.DescribeTopicPartitionsRequest, code kafka.ErrorCode) wire.Message {
+	response := wire.NewDescribeTopicPartitionsResponse()
+	for _, t := range request.Topics {
+		one := wire.NewDescribeTopicPartitionsResponseTopics()
+		one.Name, one.ErrorCode = &t.Name, code
+		response.Topics = append(response.Topics, one)
+	}
 	return response
 }
 

@@ -104,7 +104,7 @@ func GroupKeys() []config.Key {
 		number("share.session.timeout.ms", "45000", 1, share, "For how many milliseconds a member of a share group may be silent before it is taken for dead."),
 		internal(longNumber),
 		number("streams.assignment.interval.ms", "1000", 0, streams, "How many milliseconds lie at least between two assignments of a streams group."),
-		{Name: "streams.assignor.name", Type: config.String, Importance: config.Medium, Owner: streams,
+		{Name: "streams.assignor.name", Type: config.String, Default: config.Value("sticky"), Importance: config.Medium, Owner: streams,
 			Doc: "The task assignor of a streams group; the brokers' first one where it is not set."},
 		internal(flag("streams.assignor.offload.enable", "true", streams, "Whether assignments are computed off the coordinator's loop.")),
 		number("streams.heartbeat.interval.ms", "5000", 1, streams, "How often in milliseconds members of a streams group send heartbeats."),
