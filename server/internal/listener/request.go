@@ -41,8 +41,10 @@ func (r *Request) Fail(err error) { r.Conn.complete(r, wire.Response{}, err) }
 // must still be completed. It is called from within Handle only.
 func (r *Request) OnClose(cancel func()) {
 	r.Conn.mu.Lock()
-	r.onClose = cancel
 	closed := r.Conn.closed
+	if !closed {
+		r.onClose = cancel
+	}
 	r.Conn.mu.Unlock()
 	if closed {
 		cancel()
