@@ -79,6 +79,10 @@ func (in *input) next(c *Conn) ([]byte, error) {
 			case len(unread) >= wire.FrameHead:
 				size, _ := wire.FrameSize(unread, c.l.cfg.MaxRequestBytes) // checked by SplitFrame
 				if want = wire.FrameHead + size; want > trustMax {
+					// At the last step there are two buffers. Who waits for more than there can be waits for itself.
+					if most := int64(want) + int64(want)/4; most > c.l.cfg.Budget.Limit() {
+						return nil, fmt.Errorf("a request of %d bytes takes %d bytes of memory, and memory.budget.bytes is %d: %w", size, most, c.l.cfg.Budget.Limit(), budget.ErrTooLarge)
+					}
 					want = min(want, max(trustMax, 4*len(unread)))
 				}
 			}
