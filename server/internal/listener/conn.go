@@ -51,7 +51,8 @@ type Conn struct {
 	reading          bool // the reader is between frames of its buffer; it will write what is complete
 	closed           bool
 	reason           error
-	failing          bool // a request failed: nothing after it is answered
+	answered         time.Time // when the last request was complete
+	failing          bool      // a request failed: nothing after it is answered
 	wrote            sync.Cond
 }
 
@@ -245,6 +246,7 @@ func (c *Conn) finish(r *Request, response wire.Response, failure error) {
 	}
 	if !r.Received.IsZero() {
 		took := time.Since(r.Received)
+		c.answered = r.Received.Add(took)
 		api.observe(took)
 		if observe := c.l.cfg.Observe; observe != nil {
 			observe(r.Header.Key, took)

@@ -141,13 +141,16 @@ func (in *input) late(c *Conn, now time.Time) error {
 		return fmt.Errorf("%d bytes of a request came, and nothing more for %s", in.end-in.at, patience)
 	}
 	c.mu.Lock()
-	busy := c.produces+c.others > 0 || c.writing
-	c.mu.Unlock()
-	if busy { // the client waits for us
+	defer c.mu.Unlock()
+	switch {
+	case c.produces+c.others > 0 || c.writing: // the client waits for us
 		in.last = now
-		return nil
+	case now.Sub(c.answered) < patience: // it did until now
+		in.last = c.answered
+	default:
+		return errIdle
 	}
-	return errIdle
+	return nil
 }
 
 // deadline sets the read deadline, unless the one that is set is good to an eighth.
