@@ -56,7 +56,6 @@ func (t *Table) fetch(r *listener.Request) {
 		r.Fail(err)
 		return
 	}
-	t.reach.sawWork(r.Conn, r.Header.ClientID)
 	in, f := &c.in, &c.fetch
 	f.Version, f.ReplicaID, f.ReplicaEpoch = r.Header.Version, in.ReplicaID, in.ReplicaEpoch
 	f.MaxWait, f.MinBytes, f.MaxBytes = time.Duration(in.MaxWaitMs)*time.Millisecond, in.MinBytes, in.MaxBytes

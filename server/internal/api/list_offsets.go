@@ -18,7 +18,6 @@ var timestampSince = map[int64]int16{
 }
 
 func listOffsets(c *call, request *wire.ListOffsetsRequest) wire.Message {
-	c.t.reach.sawWork(c.Conn, c.Header.ClientID)
 	times := make(map[kafka.TopicPartition]int)
 	for _, t := range request.Topics {
 		for _, p := range t.Partitions {

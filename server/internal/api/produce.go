@@ -60,7 +60,6 @@ func (t *Table) produce(r *listener.Request) {
 		r.Fail(err)
 		return
 	}
-	t.reach.sawWork(r.Conn, r.Header.ClientID)
 	a := &c.append
 	a.Acks, a.Version, a.Timeout = c.in.Acks, r.Header.Version, time.Duration(c.in.TimeoutMs)*time.Millisecond
 	a.Entries, c.topics = a.Entries[:0], c.topics[:0]

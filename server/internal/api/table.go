@@ -234,5 +234,8 @@ func (t *Table) Handle(r *listener.Request) {
 		r.Fail(kafka.UnsupportedVersion.Errorf("%s is not answered on the listener %s", key, r.Conn.Listener))
 		return
 	}
+	if !r.Conn.Worked && !asksTheWay(key) {
+		t.reach.sawWork(r.Conn, r.Header.ClientID)
+	}
 	t.handlers[key](t, r)
 }

@@ -62,7 +62,9 @@ func FuzzFrames(f *testing.F) {
 			go func() {
 				defer close(drained)
 				c.SetReadDeadline(time.Now().Add(10 * time.Second))
-				new(bytes.Buffer).ReadFrom(c)
+				if _, err := new(bytes.Buffer).ReadFrom(c); timedOut(err) {
+					t.Errorf("tcp %v: the listener does not go on", tcp)
+				}
 			}()
 			rest := stream
 			for i := 0; len(rest) > 0; i++ {
