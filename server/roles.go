@@ -147,7 +147,7 @@ func (s *Server) newBroker(n *node) *broker.Broker {
 	v := s.cfg.values
 	return broker.New(broker.Options{
 		NodeID: s.cfg.NodeID, ClusterID: s.clusterID, Incarnation: kafka.NewUUID(), Rack: v.text("broker.rack"),
-		Endpoints: s.endpoints(false), Features: controller.SupportedFeatures(),
+		Endpoints: s.endpoints(false), Features: metadata.KafkaFeatures(),
 		Controller: lateController{n}, Committed: func() int64 { return n.quorum.HighWatermark() - 1 }, Log: s.log, Failed: s.fail,
 		Config: broker.Config{
 			HeartbeatInterval:   v.millis("broker.heartbeat.interval.ms"),
@@ -233,7 +233,7 @@ const leaveTimeout = 5 * time.Second
 
 // serve lets clients in.
 func (s *Server) serve(n *node) {
-	options := api.Options{NodeID: s.cfg.NodeID, ClusterID: s.clusterID, Image: n.loader.Image, Quorum: n.quorum, Features: controller.SupportedFeatures(),
+	options := api.Options{NodeID: s.cfg.NodeID, ClusterID: s.clusterID, Image: n.loader.Image, Quorum: n.quorum, Features: metadata.ServedFeatures(),
 		ControllerEndpoints: s.endpoints(true), TopicConfigs: n.topicKeys, BrokerConfigs: n.brokerKeys,
 		GroupConfigs: config.NewTable(controller.GroupKeys()...), ClientMetricsConfigs: config.NewTable(controller.ClientMetricsKeys()...), Static: s.cfg.Static(), Log: s.log,
 		AutoAdvertised: func(name string) bool { return s.autoAdvertised(name) }}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/millrace-io/millrace/internal/wire"
 	"github.com/millrace-io/millrace/kafka"
+	"github.com/millrace-io/millrace/server/internal/metadata"
 )
 
 // ApiVersions, versions 0 to 5: what is served here, and which features there are. From version 3 on clients name
@@ -37,12 +38,26 @@ func apiVersions(c *call, request *wire.ApiVersionsRequest) wire.Message {
 		}
 		response.SupportedFeatures = append(response.SupportedFeatures, wire.ApiVersionsResponseSupportedFeatures{Name: name, MinVersion: levels.Min, MaxVersion: levels.Max})
 	}
-	finalized := c.image.Features()
 	response.FinalizedFeaturesEpoch = c.image.Offset()
+	finalized := c.finalizedFeatures()
 	for _, name := range slices.Sorted(maps.Keys(finalized)) {
-		if level := finalized[name]; level > 0 {
-			response.FinalizedFeatures = append(response.FinalizedFeatures, wire.ApiVersionsResponseFinalizedFeatures{Name: name, MinVersionLevel: level, MaxVersionLevel: level})
-		}
+		level := finalized[name]
+		response.FinalizedFeatures = append(response.FinalizedFeatures, wire.ApiVersionsResponseFinalizedFeatures{Name: name, MinVersionLevel: level, MaxVersionLevel: level})
 	}
 	return response
+}
+
+// finalizedFeatures returns the levels that hold in the cluster and that this node keeps what they promise of. A cluster
+// that came from Apache Kafka may have finalized more: a client that was told of it would speak to a coordinator that
+// is not there.
+func (c *call) finalizedFeatures() map[string]int16 {
+	finalized := c.image.Features()
+	if q := c.t.o.Quorum; q != nil && q.KRaftVersion() > 0 {
+		finalized[metadata.KRaftVersionFeature] = q.KRaftVersion() // the one level that the quorum keeps, not the image
+	}
+	maps.DeleteFunc(finalized, func(name string, level int16) bool {
+		served, known := c.t.o.Features[name]
+		return !known || level > served.Max
+	})
+	return finalized
 }

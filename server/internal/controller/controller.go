@@ -44,7 +44,7 @@ type Options struct {
 	TopicConfigs, BrokerConfigs, GroupConfigs, ClientMetricsConfigs *config.Table
 	// Static are the values of the server's own file, by broker key.
 	Static map[string]string
-	// Features are the levels that this build supports; nil stands for SupportedFeatures.
+	// Features are the levels that this build supports; nil stands for metadata.ServedFeatures.
 	Features map[string]metadata.FeatureRange
 	Log      *slog.Logger
 	// Rand places replicas and draws topic ids; nil draws from the system's entropy.

@@ -6,29 +6,12 @@ import (
 	"github.com/millrace-io/millrace/server/internal/metadata"
 )
 
-// The features of Kafka 4.4.
+// The features that decisions depend on.
 const (
-	featureMetadata     = "metadata.version"
-	featureKRaft        = "kraft.version"
-	featureTransactions = "transaction.version"
-	featureGroups       = "group.version"
-	featureELR          = "eligible.leader.replicas.version"
-	featureShare        = "share.version"
-	featureStreams      = "streams.version"
+	featureMetadata = metadata.MetadataVersionFeature
+	featureKRaft    = metadata.KRaftVersionFeature
+	featureELR      = metadata.EligibleLeaderReplicasFeature
 )
-
-// SupportedFeatures are the levels that Kafka 4.4 supports; server hands in what this build can keep.
-func SupportedFeatures() map[string]metadata.FeatureRange {
-	return map[string]metadata.FeatureRange{
-		featureMetadata:     {Min: 7, Max: 33},
-		featureKRaft:        {Min: 0, Max: 1},
-		featureTransactions: {Min: 0, Max: 2},
-		featureGroups:       {Min: 0, Max: 1},
-		featureELR:          {Min: 0, Max: 1},
-		featureShare:        {Min: 0, Max: 2},
-		featureStreams:      {Min: 0, Max: 1},
-	}
-}
 
 // metadataChanges are the levels of metadata.version that brought new records or fields: a downgrade below one
 // of them would lose what they say.
@@ -113,7 +96,7 @@ func (v *view) checkUpdate(name string, level int16, kind int8) error {
 		return invalid("%d is no type of update", kind)
 	case level < 0:
 		return invalid("a level is not negative")
-	case !known:
+	case !known && (level != 0 || current == 0): // one that came from Apache Kafka may be turned off
 		return invalid("controller %d does not know this feature", v.nodeID)
 	case level != 0 && level < supported.Min || level > supported.Max || level == 0 && name == featureMetadata:
 		return invalid("controller %d supports the levels %d to %d", v.nodeID, supported.Min, supported.Max)

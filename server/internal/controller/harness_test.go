@@ -109,7 +109,7 @@ func newCluster(t testing.TB, seed uint64, static map[string]string) *cluster {
 
 // boot makes a new controller process on the log as it is.
 func (k *cluster) boot() {
-	k.c = New(Options{NodeID: 1, ClusterID: "cluster", Quorum: &k.log, TopicConfigs: config.NewTable(topicKeysForTest()...),
+	k.c = New(Options{NodeID: 1, Features: metadata.KafkaFeatures(), ClusterID: "cluster", Quorum: &k.log, TopicConfigs: config.NewTable(topicKeysForTest()...),
 		BrokerConfigs: config.NewTable(brokerKeysForTest()...), Static: k.static, Rand: k.dice, Now: func() time.Time { return k.now }, MaxBatchRecords: 50})
 	k.c.Publish(k.log.committed, nil)
 }
@@ -194,7 +194,7 @@ func (k *cluster) registration(id int32, dirs int, rack string) *wire.BrokerRegi
 	k.incarnated++
 	r := &wire.BrokerRegistrationRequest{BrokerID: id, ClusterID: "cluster", IncarnationID: kafka.UUID{0: 1, 1: byte(k.incarnated), 2: byte(k.incarnated >> 8)}, PreviousBrokerEpoch: -1,
 		Listeners: []wire.BrokerRegistrationRequestListeners{{Name: "PLAINTEXT", Host: "h", Port: 9092}}}
-	for name, f := range sorted(SupportedFeatures()) {
+	for name, f := range sorted(metadata.KafkaFeatures()) {
 		r.Features = append(r.Features, wire.BrokerRegistrationRequestFeatures{Name: name, MinSupportedVersion: f.Min, MaxSupportedVersion: f.Max})
 	}
 	for n := range dirs {

@@ -89,7 +89,7 @@ func New(o Options) *Controller {
 		c.telemetry = config.NewTable(ClientMetricsKeys()...)
 	}
 	if c.features == nil {
-		c.features = SupportedFeatures()
+		c.features = metadata.ServedFeatures()
 	}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)

@@ -577,6 +577,9 @@ func (n *Node) EndOffset() int64 {
 	return n.end
 }
 
+// KRaftVersion is the level of kraft.version: 1 when the log keeps its voters, 0 when the configuration does.
+func (n *Node) KRaftVersion() int16 { return n.kraft }
+
 // Replica is a voter or observer as DescribeQuorum shows it.
 type Replica struct {
 	ID          int32
