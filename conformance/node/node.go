@@ -2,6 +2,7 @@
 package node
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"os"
 	"os/exec"
@@ -15,21 +16,22 @@ import (
 	"github.com/millrace-io/millrace/conformance/process"
 )
 
-// binary builds the binary once for all tests of a package; packages that run side by side each put the
-// same file in the same place.
+// binary builds the binary once for all tests of a package. Packages that run side by side each put the same file
+// in the same place; another checkout has a place of its own.
 var binary = sync.OnceValues(func() (string, error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		return "", err
 	}
-	path := filepath.Join(cache, "millrace-conformance", "bin", "millrace")
-	partial := fmt.Sprintf("%s.%d", path, os.Getpid())
 	// The product is built in its own module, with its own dependencies.
-	root, errOut, err := process.Run(time.Minute, "go", "list", "-m", "-f", "{{.Dir}}", "github.com/millrace-io/millrace")
+	out, errOut, err := process.Run(time.Minute, "go", "list", "-m", "-f", "{{.Dir}}", "github.com/millrace-io/millrace")
 	if err != nil {
 		return "", fmt.Errorf("find the module of millrace: %v\n%s", err, errOut)
 	}
-	out, errOut, err := process.Run(10*time.Minute, "go", "build", "-C", strings.TrimSpace(root), "-o", partial, "./cmd/millrace")
+	root := strings.TrimSpace(out)
+	path := filepath.Join(cache, "millrace-conformance", "bin", fmt.Sprintf("%x", sha256.Sum256([]byte(root)))[:16], "millrace")
+	partial := fmt.Sprintf("%s.%d", path, os.Getpid())
+	out, errOut, err = process.Run(10*time.Minute, "go", "build", "-C", root, "-o", partial, "./cmd/millrace")
 	if err != nil {
 		return "", fmt.Errorf("build millrace: %v\n%s%s", err, out, errOut)
 	}

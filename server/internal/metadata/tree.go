@@ -1,7 +1,6 @@
 package metadata
 
 import (
-	"cmp"
 	"iter"
 
 	// The house's persistent ordered map: Clone is O(1) and writes copy only the path they touch, which is the whole
@@ -49,8 +48,6 @@ type entry[K, V any] struct {
 func newIndex[K, V any](compare func(a, b K) int) tree[entry[K, V]] {
 	return newTree(func(a, b entry[K, V]) bool { return compare(a.key, b.key) < 0 })
 }
-
-func newOrderedIndex[K cmp.Ordered, V any]() tree[entry[K, V]] { return newIndex[K, V](cmp.Compare[K]) }
 
 func lookup[K, V any](t tree[entry[K, V]], key K) (V, bool) {
 	e, ok := t.get(entry[K, V]{key: key})

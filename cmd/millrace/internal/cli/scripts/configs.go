@@ -149,7 +149,7 @@ func (s *configs) check() error {
 	if err := s.exclude("describe", "alter", "add-config", "delete-config"); err != nil {
 		return err
 	}
-	var seen, twice, known []string
+	var seen, twice []string
 	for _, kind := range s.kinds {
 		if slices.Contains(seen, kind) && !slices.Contains(twice, kind) {
 			twice = append(twice, kind)
@@ -162,9 +162,7 @@ func (s *configs) check() error {
 	if !s.has("bootstrap-server") && !s.has("bootstrap-controller") {
 		return terse("Either --bootstrap-server or --bootstrap-controller must be specified.")
 	}
-	for _, e := range []string{"broker-loggers", "topics", "clients", "users", "brokers", "ips", "client-metrics", "groups"} {
-		known = append(known, e)
-	}
+	known := []string{"broker-loggers", "topics", "clients", "users", "brokers", "ips", "client-metrics", "groups"}
 	for _, kind := range s.kinds {
 		if !slices.Contains(known, kind) {
 			return terse("Invalid entity type %s, the entity type must be one of %s with a --bootstrap-server or --bootstrap-controller argument", kind, strings.Join(known, ", "))
