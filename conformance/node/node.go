@@ -67,6 +67,14 @@ type Node struct {
 // Start formats a fresh directory and starts a node on it, with the same properties file as the oracle's.
 func Start(t testing.TB, more map[string]string) *Node {
 	t.Helper()
+	n := Format(t, more)
+	n.Restart(t)
+	return n
+}
+
+// Format writes a properties file and formats the directories of a node that is not started yet.
+func Format(t testing.TB, more map[string]string) *Node {
+	t.Helper()
 	base := t.TempDir()
 	n := &Node{Addr: process.FreeAddr(t), ControllerAddr: process.FreeAddr(t), Dir: filepath.Join(base, "data"), ClusterID: "4L6g3nShT-eMCtK--X86sw"}
 	n.Properties = filepath.Join(base, "server.properties")
@@ -76,7 +84,6 @@ func Start(t testing.TB, more map[string]string) *Node {
 	if out, errOut, err := Run(t, "", "storage", "format", "-t", n.ClusterID, "-c", n.Properties); err != nil {
 		t.Fatalf("format: %v\n%s%s", err, out, errOut)
 	}
-	n.Restart(t)
 	return n
 }
 
