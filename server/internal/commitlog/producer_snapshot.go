@@ -26,7 +26,8 @@ import (
 //	|             |       | sequence | offset  | delta      |           | epoch       | txn first  |
 //	+-------------+-------+----------+---------+------------+-----------+-------------+------------+
 //
-// Of a producer's last five batches only the last survives in a snapshot, as in Kafka.
+// Of a producer's last five batches a snapshot holds only the last, as in Kafka; the others are found again in the log
+// (history.go).
 const (
 	snapshotVersion     = 1
 	snapshotHeaderBytes = 10

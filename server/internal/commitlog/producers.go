@@ -22,6 +22,10 @@ type batchMark struct {
 	timestamp    int64 // max timestamp, ms
 }
 
+func markOf(h *record.Header) batchMark {
+	return batchMark{lastSequence: h.LastSequence(), offsetDelta: h.LastOffsetDelta, lastOffset: h.LastOffset(), timestamp: h.MaxTimestamp}
+}
+
 func (m *batchMark) firstSequence() int32 {
 	if m.lastSequence >= m.offsetDelta {
 		return m.lastSequence - m.offsetDelta
@@ -250,7 +254,7 @@ func (ps *producers) apply(h *record.Header, m endMarker) (ended, error) {
 	p.timestamp = h.MaxTimestamp
 	ps.oldest = min(ps.oldest, p.timestamp)
 	if !h.Control() {
-		p.add(batchMark{lastSequence: h.LastSequence(), offsetDelta: h.LastOffsetDelta, lastOffset: h.LastOffset(), timestamp: h.MaxTimestamp})
+		p.add(markOf(h))
 		if h.Transactional() && p.txnFirst < 0 {
 			p.txnFirst = h.BaseOffset
 			ps.ongoing = append(ps.ongoing, txn{h.ProducerID, h.BaseOffset, -1})

@@ -540,6 +540,9 @@ func (l *Log) loadProducers(h *hot, snapshots []int64, s scope, now time.Time) e
 	if s.clean && len(h.snapshots) == 0 {
 		return nil // a log whose producers were never written down has none, as Kafka takes it
 	}
+	if err := l.history(h, from); err != nil {
+		return err
+	}
 	if n := len(h.snapshots); n > 0 && h.snapshots[n-1] != h.segs[find(h.segs, h.snapshots[n-1])].Base {
 		h.between = h.snapshots[n-1]
 	}
