@@ -70,8 +70,13 @@ func (d *Delta) replayRemoveTopic(m *wire.RemoveTopicRecord) error {
 }
 
 func (d *Delta) replayPartition(m *wire.PartitionRecord) error {
-	if m.PartitionID < 0 {
+	switch n := len(m.Directories); {
+	case m.PartitionID < 0:
 		return refuse(m, "partition %d", m.PartitionID)
+	case n > 0 && n != len(m.Replicas):
+		return refuse(m, "partition %d has %d replicas in %d directories", m.PartitionID, len(m.Replicas), n)
+	case m.LeaderRecoveryState < 0 || m.LeaderRecoveryState > 1:
+		return refuse(m, "partition %d is in the recovery state %d; this version does not know what that means", m.PartitionID, m.LeaderRecoveryState)
 	}
 	t := d.editTopic(m.TopicID)
 	if t == nil {
@@ -101,7 +106,7 @@ func (d *Delta) replayPartition(m *wire.PartitionRecord) error {
 }
 
 func (d *Delta) replayPartitionChange(m *wire.PartitionChangeRecord) error {
-	t := d.editTopic(m.TopicID)
+	t := d.next.TopicByID(m.TopicID)
 	if t == nil {
 		return refuse(m, "there is no topic with the id %s", m.TopicID)
 	}
@@ -113,6 +118,17 @@ func (d *Delta) replayPartitionChange(m *wire.PartitionChangeRecord) error {
 	}
 	p, shared := *old, d.next.shared
 	p.PartitionEpoch++
+	if m.Replicas != nil {
+		p.Replicas = shared.ids(m.Replicas)
+	}
+	switch n := len(m.Directories); {
+	case n > 0 && n != len(p.Replicas):
+		return refuse(m, "%s-%d has %d replicas in %d directories", t.Name, m.PartitionID, len(p.Replicas), n)
+	case n > 0:
+		p.Directories = shared.dirs(m.Directories)
+	case m.Replicas != nil:
+		p.Directories = d.carryDirectories(old, p.Replicas)
+	}
 	if m.Isr != nil {
 		p.ISR = shared.ids(m.Isr)
 	}
@@ -120,17 +136,12 @@ func (d *Delta) replayPartitionChange(m *wire.PartitionChangeRecord) error {
 		p.Leader = m.Leader
 		p.LeaderEpoch++
 	}
-	if m.LeaderRecoveryState != RecoveryUnchanged {
+	switch m.LeaderRecoveryState {
+	case RecoveryUnchanged:
+	case 0, 1:
 		p.RecoveryState = m.LeaderRecoveryState
-	}
-	if m.Replicas != nil {
-		p.Replicas = shared.ids(m.Replicas)
-	}
-	switch {
-	case m.Directories != nil:
-		p.Directories = d.directories(m.Directories, len(p.Replicas))
-	case len(p.Directories) != len(p.Replicas):
-		p.Directories = d.carryDirectories(old, p.Replicas)
+	default:
+		return refuse(m, "%s-%d is in the recovery state %d; this version does not know what that means", t.Name, m.PartitionID, m.LeaderRecoveryState)
 	}
 	rest := *old.Unsettled
 	for _, change := range []struct {
@@ -145,7 +156,7 @@ func (d *Delta) replayPartitionChange(m *wire.PartitionChangeRecord) error {
 		}
 	}
 	p.Unsettled = d.unsettled(rest)
-	if ahead {
+	if t = d.editTopic(m.TopicID); ahead {
 		t.ahead[m.PartitionID] = &p
 	} else {
 		t.Partitions[m.PartitionID] = &p
@@ -153,8 +164,8 @@ func (d *Delta) replayPartitionChange(m *wire.PartitionChangeRecord) error {
 	return nil
 }
 
-// replayClearELR forgets the eligible leader replicas of one topic, or of all when it names none. Partition epochs
-// stay: the record follows from a change of configs, not of replicas.
+// replayClearELR forgets the eligible leader replicas of one topic, or of all when it names none. To the partitions that
+// had some it is a change like any other: their epochs grow.
 func (d *Delta) replayClearELR(m *wire.ClearElrRecord) error {
 	if m.TopicName != "" {
 		t := d.next.Topic(m.TopicName)
@@ -166,7 +177,7 @@ func (d *Delta) replayClearELR(m *wire.ClearElrRecord) error {
 	}
 	var holders []*Topic // collected first: clearELR writes to the tree
 	for t := range d.next.Topics() {
-		if slices.ContainsFunc(t.Partitions, hasELR) {
+		if t.hasELR() {
 			holders = append(holders, t)
 		}
 	}
@@ -176,19 +187,39 @@ func (d *Delta) replayClearELR(m *wire.ClearElrRecord) error {
 	return nil
 }
 
-func hasELR(p *Partition) bool { return len(p.ELR)+len(p.LastKnownELR) > 0 }
+func (p *Partition) hasELR() bool { return len(p.ELR)+len(p.LastKnownELR) > 0 }
+
+func (t *Topic) hasELR() bool {
+	if slices.ContainsFunc(t.Partitions, (*Partition).hasELR) {
+		return true
+	}
+	for _, p := range t.ahead {
+		if p.hasELR() {
+			return true
+		}
+	}
+	return false
+}
 
 func (d *Delta) clearELR(t *Topic) {
-	if !slices.ContainsFunc(t.Partitions, hasELR) {
+	if !t.hasELR() {
 		return
 	}
 	t = d.editTopic(t.ID)
-	for i, old := range t.Partitions {
-		if hasELR(old) {
-			p := *old
-			p.Unsettled = d.unsettled(Unsettled{Removing: old.Removing, Adding: old.Adding})
-			t.Partitions[i] = &p
+	without := func(old *Partition) *Partition {
+		if !old.hasELR() {
+			return old
 		}
+		p := *old
+		p.PartitionEpoch++
+		p.Unsettled = d.unsettled(Unsettled{Removing: old.Removing, Adding: old.Adding})
+		return &p
+	}
+	for i, p := range t.Partitions {
+		t.Partitions[i] = without(p)
+	}
+	for n, p := range t.ahead {
+		t.ahead[n] = without(p)
 	}
 }
 
@@ -202,7 +233,7 @@ func (d *Delta) unsettled(u Unsettled) *Unsettled {
 
 // directories returns the directories of n replicas. Records from before KIP-858 name none: the replicas are somewhere.
 func (d *Delta) directories(v []kafka.DirectoryID, n int) []kafka.DirectoryID {
-	if len(v) != n {
+	if len(v) == 0 {
 		v = make([]kafka.DirectoryID, n) // all zeros: kafka.MigratingDirectory
 	}
 	return d.next.shared.dirs(v)
@@ -212,7 +243,11 @@ func (d *Delta) directories(v []kafka.DirectoryID, n int) []kafka.DirectoryID {
 func (d *Delta) carryDirectories(old *Partition, replicas []int32) []kafka.DirectoryID {
 	v := make([]kafka.DirectoryID, len(replicas))
 	for i, id := range replicas {
-		v[i], _ = old.Directory(id)
+		directory, stays := old.Directory(id)
+		if !stays {
+			directory = kafka.UnassignedDirectory
+		}
+		v[i] = directory
 	}
 	return d.next.shared.dirs(v)
 }
