@@ -1,0 +1,527 @@
+package coordinator
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/millrace-io/millrace/internal/record"
+	"github.com/millrace-io/millrace/internal/wire"
+	"github.com/millrace-io/millrace/kafka"
+)
+
+func TestAnswersWaitForTheCommit(t *testing.T) {
+	w := newWorld(t)
+	w.Lead(0, 1)
+	first, second, read := w.put("a", 1), w.put("a", 2), w.get("a")
+	for _, a := range []*answer{first, second, read} {
+		w.expect(a, "")
+	}
+	w.log.commit(1)
+	w.expect(first, "a=1")
+	w.expect(second, "")
+	w.expect(read, "")
+	w.log.commit(1)
+	w.expect(second, "a=2")
+	w.expect(read, "a is 2")
+	w.expect(w.get("a"), "a is 2") // nothing in flight: at once
+}
+
+func TestCommitsInsideOfAppend(t *testing.T) {
+	w := newWorld(t)
+	w.log.direct = true
+	w.Lead(0, 1)
+	held := false
+	w.Do(0, func(*tally, time.Time) Result {
+		return Result{Records: []Record{put("a", 1)}, Then: []func(error){func(err error) {
+			// An answer may lead to the next request, so no lock is held.
+			w.expect(w.put("b", 2), "b=2")
+			held = true
+		}}}
+	}, func(err error) { t.Error(err) })
+	if !held {
+		t.Error("no answer")
+	}
+}
+
+func TestRequestsThatWaitShareABatch(t *testing.T) {
+	w := newWorld(t)
+	w.Lead(0, 1)
+	// While the first request is decided, others queue up: all of them go into one batch.
+	inside, others := make(chan struct{}), sync.WaitGroup{}
+	others.Go(func() {
+		w.Do(0, func(*tally, time.Time) Result {
+			close(inside)
+			for w.find(0).queued.Load() < 7 {
+				time.Sleep(time.Microsecond) // the others reach the lock by themselves; there is no event to wait for
+			}
+			return Result{Records: []Record{put("first", 1)}}
+		}, func(err error) { t.Error(err) })
+	})
+	<-inside
+	for i := range 7 {
+		others.Go(func() { w.put(fmt.Sprint(i), int64(i)) })
+	}
+	others.Wait()
+	if n := len(w.log.batches); n != 1 {
+		t.Errorf("8 requests made %d batches, want 1", n)
+	}
+	if n := w.log.batches[0].Count(); n != 8 {
+		t.Errorf("the batch has %d records, want 8", n)
+	}
+}
+
+func TestALingeringBatch(t *testing.T) {
+	w := newWorld(t, func(o *Options[*tally]) { o.Linger = 10 * time.Millisecond })
+	w.Lead(0, 1)
+	a, b := w.put("a", 1), w.put("b", 2)
+	if len(w.log.batches) != 0 {
+		t.Fatal("appended at once")
+	}
+	if next := w.Tick(w.now); !next.Equal(w.now.Add(10 * time.Millisecond)) {
+		t.Errorf("wakes at %v, want 10 ms from now", next.Sub(w.now))
+	}
+	w.now = w.now.Add(10 * time.Millisecond)
+	w.Tick(w.now)
+	if len(w.log.batches) != 1 {
+		t.Fatalf("%d batches, want 1", len(w.log.batches))
+	}
+	w.log.commit(1)
+	w.expect(a, "a=1")
+	w.expect(b, "b=2")
+}
+
+func TestAnAppendThatFailsChangesNothing(t *testing.T) {
+	w := newWorld(t)
+	w.Lead(0, 1)
+	w.put("a", 1)
+	w.log.commit(1)
+	undone := false
+	w.log.refuse = kafka.NotEnoughReplicas
+	a := w.do(func(m *tally) (Result, string) {
+		return Result{Records: []Record{put("a", 2), drop("a"), put("b", 3)}, Undo: func() { undone = true }}, "done"
+	})
+	w.expect(a, "COORDINATOR_NOT_AVAILABLE")
+	if !undone {
+		t.Error("Undo was not called")
+	}
+	w.log.refuse = nil
+	w.expect(w.get("a"), "a is 1")
+	w.expect(w.get("b"), "b is 0")
+	c := w.put("c", 1) // offsets go on where the log ends
+	w.log.commit(1)
+	w.expect(c, "c=1")
+}
+
+func TestErrorsAsAClientIsToldThem(t *testing.T) {
+	for err, want := range map[error]kafka.ErrorCode{
+		kafka.NotEnoughReplicas:       kafka.CoordinatorNotAvailable,
+		kafka.UnknownTopicOrPartition: kafka.CoordinatorNotAvailable,
+		kafka.NotLeaderOrFollower:     kafka.NotCoordinator,
+		kafka.KafkaStorageError:       kafka.NotCoordinator,
+		kafka.MessageTooLarge:         kafka.MessageTooLarge,
+		errors.New("a bug"):           kafka.UnknownServerError,
+	} {
+		w := newWorld(t)
+		w.Lead(0, 1)
+		w.log.refuse = err
+		w.expect(w.put("a", 1), want.String())
+	}
+}
+
+func TestATooLargeChange(t *testing.T) {
+	w := newWorld(t)
+	w.Lead(0, 1)
+	var many []Record
+	for i := range 200 {
+		many = append(many, put(fmt.Sprintf("name-%03d", i), int64(i)))
+	}
+	w.expect(w.do(func(*tally) (Result, string) { return Result{Records: many}, "done" }), "RECORD_LIST_TOO_LARGE")
+	w.expect(w.get("name-000"), "name-000 is 0")
+	a := w.do(func(*tally) (Result, string) { return Result{Records: many, Split: true}, "done" })
+	if n := len(w.log.batches); n < 3 {
+		t.Errorf("%d batches", n)
+	}
+	w.log.commit(len(w.log.batches) - 1)
+	w.expect(a, "")
+	w.log.commit(1)
+	w.expect(a, "done")
+	for _, b := range w.log.batches {
+		if len(b) > 4096 {
+			t.Errorf("a batch of %d bytes", len(b))
+		}
+	}
+}
+
+func TestARecordThatContradictsTheState(t *testing.T) {
+	w := newWorld(t)
+	w.Lead(0, 1)
+	bad := put("b", 1)
+	bad.Value.(*wire.OffsetCommitValue).Metadata = "impossible"
+	w.expect(w.do(func(*tally) (Result, string) { return Result{Records: []Record{put("a", 1), bad}}, "done" }), "UNKNOWN_SERVER_ERROR")
+	w.expect(w.get("a"), "a is 0")
+	if len(w.log.batches) != 0 {
+		t.Error("it is in the log")
+	}
+}
+
+func TestLeadershipMovesAndComesBack(t *testing.T) {
+	w := newWorld(t)
+	w.expect(w.get("a"), "NOT_COORDINATOR")
+	w.Lead(0, 1)
+	w.put("a", 1)
+	w.log.commit(1)
+	lost, kept := w.put("a", 2), w.get("a")
+	parked := &answer{}
+	w.do(func(m *tally) (Result, string) {
+		m.waiters = append(m.waiters, parked.of("never"))
+		return Result{}, "parked"
+	})
+	w.log.lose(0)
+	w.expect(lost, "NOT_COORDINATOR")
+	w.expect(kept, "NOT_COORDINATOR")
+	w.expect(w.get("a"), "NOT_COORDINATOR") // also before anybody calls Resign
+	w.expect(parked, "NOT_COORDINATOR")
+	w.Resign(0, 2)
+	w.expect(w.get("a"), "NOT_COORDINATOR")
+
+	w.log = w.log.next()
+	w.lazy = true
+	w.Lead(0, 3)
+	w.expect(w.get("a"), "COORDINATOR_LOAD_IN_PROGRESS")
+	if w.Loading() != 1 {
+		t.Error("it is not loading")
+	}
+	w.loads[0]()
+	w.expect(w.get("a"), "a is 1")
+	w.Lead(0, 2) // old news
+	w.expect(w.get("a"), "a is 1")
+}
+
+func TestLeadershipEndsWhileLoading(t *testing.T) {
+	w := newWorld(t)
+	w.lazy = true
+	w.Lead(0, 1)
+	w.Resign(0, 2)
+	w.Lead(0, 3)
+	w.log.direct = true
+	w.loads[0]() // of epoch 1: must not make anything active
+	w.expect(w.get("a"), "COORDINATOR_LOAD_IN_PROGRESS")
+	w.loads[1]()
+	w.expect(w.put("a", 1), "a=1")
+}
+
+func TestWhatWasLoadedIsNotAnsweredBeforeItIsCommitted(t *testing.T) {
+	w := newWorld(t)
+	w.Lead(0, 1)
+	w.put("a", 1)
+	w.log.lose(1)
+	w.log = w.log.next()
+	w.log.high = 0 // the new leader does not know yet
+	w.Lead(0, 2)
+	a := w.get("a")
+	w.expect(a, "")
+	w.log.commit(1)
+	w.expect(a, "a is 1")
+}
+
+func TestAWriteThatIsNotCommittedInTime(t *testing.T) {
+	w := newWorld(t)
+	w.Lead(0, 1)
+	a := w.put("a", 1)
+	if next := w.Tick(w.now); next.IsZero() {
+		t.Fatal("nobody looks at the time")
+	}
+	w.now = w.now.Add(5 * time.Second)
+	w.Tick(w.now)
+	w.expect(a, "COORDINATOR_NOT_AVAILABLE")
+	b := w.get("a") // still in flight: nothing of it may be told
+	w.expect(b, "")
+	w.log.commit(1)
+	w.expect(b, "a is 1")
+	w.expect(a, "COORDINATOR_NOT_AVAILABLE")
+}
+
+func TestTimers(t *testing.T) {
+	w := newWorld(t)
+	w.log.direct = true
+	w.Lead(0, 1)
+	at := func(name string, d time.Duration) {
+		w.do(func(m *tally) (Result, string) {
+			m.shard.Timers.Set(Timer{Group: name}, w.now.Add(d))
+			return Result{}, ""
+		})
+	}
+	at("c", 30*time.Millisecond)
+	at("a", 10*time.Millisecond)
+	at("b", 10*time.Millisecond)
+	at("moved", 10*time.Millisecond)
+	at("moved", time.Minute)
+	at("gone", 10*time.Millisecond)
+	w.do(func(m *tally) (Result, string) { m.shard.Timers.Cancel(Timer{Group: "gone"}); return Result{}, "" })
+	w.machine().onFire = func(t Timer, _ time.Time) Result { return Result{Records: []Record{put(t.Group, 1)}} }
+
+	if next := w.Tick(w.now); !next.Equal(w.now.Add(10 * time.Millisecond)) {
+		t.Errorf("wakes in %v", next.Sub(w.now))
+	}
+	w.now = w.now.Add(10 * time.Millisecond)
+	if next := w.Tick(w.now); !next.Equal(w.now.Add(20 * time.Millisecond)) {
+		t.Errorf("wakes in %v", next.Sub(w.now))
+	}
+	w.now = w.now.Add(20 * time.Millisecond)
+	w.Tick(w.now)
+	if got := fmt.Sprint(w.machine().expired); got != fmt.Sprint([]Timer{{Group: "a"}, {Group: "b"}, {Group: "c"}}) {
+		t.Errorf("expired %s", got)
+	}
+	w.expect(w.get("c"), "c is 1")
+	w.expect(w.get("gone"), "gone is 0")
+}
+
+func TestATimerWhoseRecordsCannotBeAppendedComesAgain(t *testing.T) {
+	w := newWorld(t)
+	w.Lead(0, 1)
+	w.do(func(m *tally) (Result, string) {
+		m.shard.Timers.Set(Timer{Group: "a"}, w.now.Add(time.Second))
+		return Result{}, ""
+	})
+	w.machine().onFire = func(t Timer, _ time.Time) Result { return Result{Records: []Record{put(t.Group, 1)}} }
+	w.log.refuse = kafka.KafkaStorageError
+	w.now = w.now.Add(time.Second)
+	next := w.Tick(w.now)
+	if next.IsZero() {
+		t.Fatal("the timer is lost")
+	}
+	w.log.refuse, w.log.direct = nil, true
+	w.now = next
+	w.Tick(w.now)
+	w.expect(w.get("a"), "a is 1")
+}
+
+func TestASleepingProcessPutsTimersOff(t *testing.T) {
+	w := newWorld(t)
+	w.Lead(0, 1)
+	w.do(func(m *tally) (Result, string) {
+		m.shard.Timers.Set(Timer{Group: "a"}, w.now.Add(10*time.Second))
+		return Result{}, ""
+	})
+	next := w.Tick(w.now)
+	if d := next.Sub(w.now); d > time.Second {
+		t.Errorf("sleeps %v: it cannot notice how long it was away", d)
+	}
+	w.now = next.Add(time.Minute) // the process was stopped
+	w.Tick(w.now)
+	if len(w.machine().expired) != 0 {
+		t.Error("a member was judged by a coordinator that could not hear it")
+	}
+	for range 12 {
+		w.now = w.now.Add(time.Second)
+		w.Tick(w.now)
+	}
+	if len(w.machine().expired) != 1 {
+		t.Error("the timer never came")
+	}
+}
+
+func TestTheLoopWakesForANewTimer(t *testing.T) {
+	w := newWorld(t, func(o *Options[*tally]) { o.Now = time.Now })
+	w.Start()
+	defer w.Close()
+	w.Lead(0, 1)
+	fired := make(chan struct{})
+	w.Do(0, func(m *tally, now time.Time) Result {
+		m.onFire = func(Timer, time.Time) Result { close(fired); return Result{} }
+		m.shard.Timers.Set(Timer{Group: "a"}, now.Add(time.Millisecond))
+		return Result{}
+	}, func(err error) { t.Error(err) })
+	<-fired
+}
+
+func TestTransactionsAreReplayedWhenTheyEnd(t *testing.T) {
+	w := newWorld(t)
+	w.log.direct = true
+	w.Lead(0, 1)
+	p := Producer{ID: 7, Epoch: 2}
+	for _, step := range []struct {
+		res  Result
+		want string
+	}{
+		{Result{Records: []Record{put("a", 1)}, Producer: &p}, "a is 0"},
+		{Result{Marker: &Marker{Producer: p, Commit: true}}, "a is 1"},
+		{Result{Records: []Record{put("a", 2)}, Producer: &p}, "a is 1"},
+		{Result{Marker: &Marker{Producer: p}}, "a is 1"},
+		{Result{Records: []Record{put("a", 3)}}, "a is 3"},
+	} {
+		w.expect(w.do(func(*tally) (Result, string) { return step.res, "done" }), "done")
+		w.expect(w.get("a"), step.want)
+	}
+	b := w.log.batches[0]
+	if !b.Transactional() || b.ProducerID() != 7 || b.ProducerEpoch() != 2 {
+		t.Errorf("batch %v", b)
+	}
+	w.log = w.log.next()
+	w.Lead(0, 2)
+	w.expect(w.get("a"), "a is 3")
+}
+
+func TestALogThatCannotBeLoaded(t *testing.T) {
+	t.Run("damaged", func(t *testing.T) {
+		w := newWorld(t)
+		w.log.direct = true
+		w.Lead(0, 1)
+		w.put("a", 1)
+		w.log.batches[0][record.HeaderLen+3] ^= 1
+		w.log = w.log.next()
+		w.Lead(0, 2)
+		w.expect(w.get("a"), "NOT_COORDINATOR")
+		if !strings.Contains(w.said.String(), "could not load") {
+			t.Error("and nobody says so")
+		}
+	})
+	t.Run("records of a newer version", func(t *testing.T) {
+		w := newWorld(t)
+		w.log.direct = true
+		b := record.NewBuilder(record.NewBuilderOptions())
+		b.Append(record.Record{Key: []byte{0x7f, 0, 1}, Value: []byte{1}})
+		b.Append(record.Record{Value: []byte{1}})
+		b.Append(record.Record{Key: wire.AppendCoordinatorKey(nil, put("a", 1).Key), Value: wire.AppendCoordinatorValue(nil, put("a", 1).Value, 4)})
+		w.log.Append(b.Build(nil), func(error) {})
+		w.Lead(0, 1)
+		w.expect(w.get("a"), "a is 1")
+	})
+}
+
+func TestSomebodyElseWritesToTheLog(t *testing.T) {
+	w := newWorld(t)
+	w.Lead(0, 1)
+	w.log.skew = 1
+	a := w.put("a", 1)
+	w.expect(a, "NOT_COORDINATOR")
+	w.log.skew = 0
+	w.log.commit(2)
+	w.expect(w.get("a"), "a is 1") // loaded again, with what is really there
+}
+
+func TestAPanicOfAMachineEndsNothingElse(t *testing.T) {
+	w := newWorld(t)
+	w.log.direct = true
+	w.Lead(0, 1)
+	w.put("a", 1)
+	w.expect(w.do(func(*tally) (Result, string) { panic("a bug") }), "UNKNOWN_SERVER_ERROR")
+	w.expect(w.get("a"), "a is 1")
+}
+
+func TestCloseAnswersEverybody(t *testing.T) {
+	w := newWorld(t)
+	w.Start()
+	w.Lead(0, 1)
+	a := w.put("a", 1)
+	w.Close()
+	w.expect(a, "NOT_COORDINATOR")
+	w.Lead(0, 2)
+	w.expect(w.get("a"), "NOT_COORDINATOR")
+}
+
+// Random requests, commits, refused appends and lost leaderships at any point: what is answered as done is there for
+// ever, what is read was committed, and the state is what the log says.
+func TestNothingAnsweredIsLost(t *testing.T) {
+	for seed := range uint64(400) {
+		r := rand.New(rand.NewPCG(seed, 1))
+		w := newWorld(t, func(o *Options[*tally]) {
+			if seed%3 == 0 {
+				o.Linger = 5 * time.Millisecond
+			}
+		})
+		epoch := int32(1)
+		w.Lead(0, epoch)
+		acknowledged := map[string]int64{} // the highest count that was answered as done
+		sent := map[string]int64{}
+		for range 300 {
+			name := string(rune('a' + r.IntN(3)))
+			switch k := r.IntN(20); {
+			case k < 9:
+				sent[name]++
+				n := sent[name]
+				w.Do(0, func(m *tally, _ time.Time) Result {
+					if m.get(name) >= n {
+						t.Fatalf("seed %d: %s is %d before %d was decided", seed, name, m.get(name), n)
+					}
+					return Result{Records: []Record{put(name, n)}, Then: []func(error){func(err error) {
+						if err == nil {
+							acknowledged[name] = max(acknowledged[name], n)
+						}
+					}}}
+				}, func(error) {})
+			case k < 13:
+				w.Do(0, func(m *tally, _ time.Time) Result {
+					n := m.get(name)
+					return Reply(func(err error) {
+						if err != nil {
+							return
+						}
+						if n < acknowledged[name] && w.log.high < w.log.end {
+							return // read before the later one was decided
+						}
+						// What was read must be in the committed part of the log.
+						if at := committed(w.log, name); n > at {
+							t.Fatalf("seed %d: read %s=%d, but only %d is committed", seed, name, n, at)
+						}
+					})
+				}, func(error) {})
+			case k < 16:
+				w.log.commit(1 + r.IntN(3))
+			case k < 17:
+				w.log.refuse = []error{kafka.NotEnoughReplicas, kafka.KafkaStorageError, nil}[r.IntN(3)]
+			case k < 18:
+				w.now = w.now.Add(time.Duration(r.IntN(3000)) * time.Millisecond)
+				w.Tick(w.now)
+			case k < 19 && r.IntN(4) == 0:
+				w.log.lose(r.IntN(3))
+				if r.IntN(2) == 0 {
+					w.Resign(0, epoch+1)
+				}
+				epoch += 2
+				w.log = w.log.next()
+				w.Lead(0, epoch)
+				for name, n := range acknowledged {
+					if at := committed(w.log, name); at < n {
+						t.Fatalf("seed %d: %s=%d was acknowledged, the log has %d", seed, name, n, at)
+					}
+				}
+			}
+		}
+		w.log.refuse = nil
+		w.find(0).mu.Lock()
+		w.find(0).flush()
+		w.find(0).leave()
+		w.log.commit(1000)
+		for name := range sent {
+			if got, want := w.machine().get(name), committed(w.log, name); got != want {
+				t.Fatalf("seed %d: the state says %s=%d, the log %d", seed, name, got, want)
+			}
+		}
+	}
+}
+
+// committed is the last count of a name below the high watermark.
+func committed(l *memoryLog, name string) int64 {
+	n := int64(0)
+	for _, b := range l.batches {
+		if b.NextOffset() > l.high {
+			break
+		}
+		for r, err := range b.Records(nil) {
+			if err != nil {
+				panic(err)
+			}
+			key, _ := wire.DecodeCoordinatorKey(wire.GroupRecords, r.Key)
+			if value, _, _ := wire.DecodeCoordinatorValue(wire.GroupRecords, 1, r.Value); key.(*wire.OffsetCommitKey).Group == name {
+				n = value.(*wire.OffsetCommitValue).Offset
+			}
+		}
+	}
+	return n
+}
