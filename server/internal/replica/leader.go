@@ -73,7 +73,7 @@ func (p *Partition) append(req *AppendRequest, e *AppendEntry, now time.Time) (c
 		return commitlog.AppendInfo{}, kafka.UnknownTopicOrPartition
 	case !p.online():
 		return commitlog.AppendInfo{}, p.offlineError()
-	case !r.leading:
+	case !r.leading || req.led != nil && req.led.epoch != r.epoch:
 		return commitlog.AppendInfo{}, kafka.NotLeaderOrFollower
 	case req.Acks == -1 && r.isr < r.minISR(s):
 		return commitlog.AppendInfo{}, kafka.NotEnoughReplicas.Errorf("%s has %d in-sync replicas, fewer than the %d that min.insync.replicas asks for", p.tp(), r.isr, r.minISR(s))

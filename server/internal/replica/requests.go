@@ -34,6 +34,9 @@ type AppendRequest struct {
 	// Context is the caller's own.
 	Context any
 
+	// led, when set, is the one leadership in which the records may be appended.
+	led *Led
+
 	// pending counts what Done waits for: the entries that are parked, the call of Append, and the timer.
 	pending atomic.Int32
 	timer   *time.Timer
