@@ -24,8 +24,10 @@ const (
 	// frame at a time per Pool, since a window is memory that twelve bytes can claim.
 	zstdMaxWhole = 64 << 20
 
-	// keepBytes is the most that a buffer may have grown to and be kept between batches.
-	keepBytes = 1 << 20
+	// keepBytes is the most that a buffer may have grown to and be kept between batches, and keepBlockBytes what a
+	// block may: the largest batch of the usual max.message.bytes, at a usual ratio, should make no garbage.
+	keepBytes      = 1 << 20
+	keepBlockBytes = 4 << 20
 )
 
 // DefaultMaxBytes caps the decompressed size of a batch where nothing else is said.
@@ -86,10 +88,10 @@ func (d *Decompressor) trim() {
 	if cap(d.carry) > keepBytes {
 		d.carry = nil
 	}
-	if cap(d.lz4.block) > keepBytes {
+	if cap(d.lz4.block) > keepBlockBytes {
 		d.lz4.block = nil
 	}
-	if cap(d.snappy.block) > keepBytes {
+	if cap(d.snappy.block) > keepBlockBytes {
 		d.snappy.block = nil
 	}
 	if cap(d.header) > 1024 {

@@ -104,19 +104,22 @@ func (f *lz4Frame) next() ([]byte, error) {
 	if stored {
 		return block, nil
 	}
-	if cap(f.block) < f.max {
-		// A frame may claim large blocks and hold a small one: a block expands 255 times at most.
-		want := min(f.max, max(lz4BlockBytes, 256*int(size)))
+	// A frame may claim blocks of 4 MiB and hold small ones, as some clients' always do. Room for a usual ratio comes
+	// first, and four times as much whenever that was too little.
+	for want := min(f.max, max(lz4BlockBytes, 4*int(size))); ; want = min(f.max, 4*want) {
 		if cap(f.block) < want {
 			f.block = make([]byte, want)
 		}
+		room := f.block[:min(f.max, cap(f.block))]
+		n, err := lz4.UncompressBlock(block, room)
+		if err == nil {
+			return room[:n], nil
+		}
+		if len(room) == f.max {
+			return nil, fmt.Errorf("%w: lz4 block: %v", ErrDecompress, err)
+		}
+		want = len(room)
 	}
-	f.block = f.block[:min(f.max, cap(f.block))]
-	n, err := lz4.UncompressBlock(block, f.block)
-	if err != nil {
-		return nil, fmt.Errorf("%w: lz4 block: %v", ErrDecompress, err)
-	}
-	return f.block[:n], nil
 }
 
 // appendLz4 appends src as a frame of independent blocks of 64 KiB. Level 9, Kafka's default, is the fast
