@@ -62,14 +62,20 @@ func resolve(what string) (string, error) {
 	return dir, os.Rename(partial, pomFile)
 }
 
-func java(t testing.TB, what string, heap string, class string, args ...string) []string {
+// small are the options of a JVM that starts fast and takes little; how fast it runs then is not what counts.
+func small(heap string) []string {
+	return []string{"-Xmx" + heap, "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"}
+}
+
+func java(t testing.TB, what string, options []string, class string, args ...string) []string {
 	t.Helper()
 	dir, err := jars[what]()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return append([]string{"java", "-Xmx" + heap, "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto",
-		"-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "-cp", dir + "/*", class}, args...)
+	command := append([]string{"java"}, options...)
+	command = append(command, "-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "-cp", dir+"/*", class)
+	return append(command, args...)
 }
 
 // Kafka is one node of Apache Kafka, broker and controller in one process.
@@ -80,6 +86,7 @@ type Kafka struct {
 	Dir            string // log.dirs
 	Properties     string // the file it was started with
 	ClusterID      string
+	jvm            []string
 }
 
 // Properties renders a node's settings as Kafka's properties file: a combined node on loopback, with the
@@ -119,13 +126,19 @@ func Properties(addr, controllerAddr, dir string, more map[string]string) string
 // Start formats a fresh directory and starts a node on it.
 func Start(t testing.TB, more map[string]string) *Kafka {
 	t.Helper()
+	return StartOn(t, small("768m"), more)
+}
+
+// StartOn is Start on a JVM with these options.
+func StartOn(t testing.TB, jvm []string, more map[string]string) *Kafka {
+	t.Helper()
 	base := t.TempDir()
-	k := &Kafka{Addr: process.FreeAddr(t), ControllerAddr: process.FreeAddr(t), Dir: filepath.Join(base, "data"), ClusterID: "4L6g3nShT-eMCtK--X86sw"}
+	k := &Kafka{jvm: jvm, Addr: process.FreeAddr(t), ControllerAddr: process.FreeAddr(t), Dir: filepath.Join(base, "data"), ClusterID: "4L6g3nShT-eMCtK--X86sw"}
 	k.Properties = filepath.Join(base, "server.properties")
 	if err := os.WriteFile(k.Properties, []byte(Properties(k.Addr, k.ControllerAddr, k.Dir, more)), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	format := java(t, "broker", "256m", "kafka.tools.StorageTool", "format", "-t", k.ClusterID, "-c", k.Properties)
+	format := java(t, "broker", small("256m"), "kafka.tools.StorageTool", "format", "-t", k.ClusterID, "-c", k.Properties)
 	if out, errOut, err := process.Run(time.Minute, format[0], format[1:]...); err != nil {
 		t.Fatalf("format Apache Kafka's directory: %v\n%s%s", err, out, errOut)
 	}
@@ -136,7 +149,7 @@ func Start(t testing.TB, more map[string]string) *Kafka {
 // On starts a node on a properties file and directory that exist already, as after an export.
 func On(t testing.TB, properties, addr, controllerAddr, dir string) *Kafka {
 	t.Helper()
-	k := &Kafka{Addr: addr, ControllerAddr: controllerAddr, Dir: dir, Properties: properties}
+	k := &Kafka{jvm: small("768m"), Addr: addr, ControllerAddr: controllerAddr, Dir: dir, Properties: properties}
 	k.Restart(t)
 	return k
 }
@@ -144,7 +157,7 @@ func On(t testing.TB, properties, addr, controllerAddr, dir string) *Kafka {
 // Restart starts the node again on its directory, after Stop or Kill.
 func (k *Kafka) Restart(t testing.TB) {
 	t.Helper()
-	command := java(t, "broker", "768m", "kafka.Kafka", k.Properties)
+	command := java(t, "broker", k.jvm, "kafka.Kafka", k.Properties)
 	k.Process = process.Start(t, "Apache Kafka", exec.Command(command[0], command[1:]...))
 	k.AwaitPort(t, k.Addr, time.Minute)
 }
@@ -175,7 +188,7 @@ func Tool(t testing.TB, input, name string, args ...string) (stdout, stderr stri
 	if !ok {
 		t.Fatalf("no such tool: %s", name)
 	}
-	command := java(t, "tools", "256m", class, args...)
+	command := java(t, "tools", small("256m"), class, args...)
 	return process.RunInput(3*time.Minute, input, command[0], command[1:]...)
 }
 
