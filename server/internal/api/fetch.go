@@ -48,7 +48,6 @@ func newFetchCall() *fetchCall {
 }
 
 func (t *Table) fetch(r *listener.Request) {
-	// A connection that goes away may cancel late, so the memory of a fetch stays with one that ended normally.
 	c := newFetchCall()
 	c.t, c.r = t, r
 	if err := c.in.Decode(r.Header.Version, r.Body); err != nil {
@@ -195,8 +194,8 @@ func (c *fetchCall) complete(leaders []int32) {
 
 func (c *fetchCall) recycle() {
 	f := &c.fetch
-	if cap(f.Partitions) > 4096 || cap(f.Responses) > 4096 {
-		return
+	if cap(f.Partitions) > 4096 || cap(f.Responses) > 4096 || c.r.Cancelled() {
+		return // a connection that goes away may cancel late, and must not find another's fetch
 	}
 	clear(f.Responses[:cap(f.Responses)])
 	c.r = nil

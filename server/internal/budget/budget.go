@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
+	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // ErrTooLarge is wrapped by the error for a wish that exceeds the whole budget: waiting would not help.
@@ -18,7 +20,7 @@ var ErrTooLarge = errors.New("larger than the memory budget")
 // in the order in which it asked, so that a large wish is not starved by small ones. All methods are safe for
 // concurrent use. Nothing is per process: each node has its own.
 //
-// Invariant: inUse + idle <= limit, but for buffers that Resize left above a smaller limit.
+// Invariant: inUse + idle <= limit, but for buffers that Resize left above a smaller limit, and what Charge counts.
 type Budget struct {
 	mu      sync.Mutex
 	limit   int64
@@ -29,9 +31,15 @@ type Budget struct {
 
 	free [numClasses][]*Buffer
 
+	// reclaims are asked, while somebody waits, to see to that memory comes back.
+	reclaims []func(n int64)
+
 	waits    atomic.Int64
 	refusals atomic.Int64
 }
+
+// reclaimEvery is how often those who can give memory back are asked to, while somebody waits for it.
+const reclaimEvery = 100 * time.Millisecond
 
 type waiter struct {
 	n     int64
@@ -81,11 +89,8 @@ func (b *Budget) Acquire(ctx context.Context, n int64) error {
 	place := b.waiting.PushBack(w)
 	b.mu.Unlock()
 	b.waits.Add(1)
-
-	select {
-	case <-w.ready:
+	if b.await(ctx, w) {
 		return nil
-	case <-ctx.Done():
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -98,6 +103,45 @@ func (b *Budget) Acquire(ctx context.Context, n int64) error {
 	b.wake()
 	b.refusals.Add(1)
 	return fmt.Errorf("waiting for %d bytes of memory: %w", n, context.Cause(ctx))
+}
+
+// await waits until the bytes are the waiter's; false says that the context ended.
+func (b *Budget) await(ctx context.Context, w *waiter) bool {
+	ask := time.NewTicker(reclaimEvery)
+	defer ask.Stop()
+	for {
+		select {
+		case <-w.ready:
+			return true
+		case <-ctx.Done():
+			return false
+		case <-ask.C:
+			b.mu.Lock()
+			reclaims, first := b.reclaims, b.waiting.Len() > 0 && b.waiting.Front().Value == w
+			b.mu.Unlock()
+			for i := 0; first && i < len(reclaims); i++ { // the others will be first
+				reclaims[i](w.n)
+			}
+		}
+	}
+}
+
+// OnShort registers what to call, from time to time and from any goroutine, while somebody waits, with the bytes that
+// the first of those needs: it should see to that they come back.
+func (b *Budget) OnShort(reclaim func(n int64)) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.reclaims = append(slices.Clone(b.reclaims), reclaim)
+}
+
+// Charge counts n bytes that are in use already, whether or not there is room for them: those who ask for more wait
+// until they were released.
+func (b *Budget) Charge(n int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.take(n) {
+		b.inUse += n
+	}
 }
 
 // TryAcquire takes n bytes if they are there and nobody waits for them.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"runtime"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -204,5 +205,37 @@ func BenchmarkGetRelease(b *testing.B) {
 	for b.Loop() {
 		buf, _ := budget.Get(ctx, 100_000)
 		buf.Release()
+	}
+}
+
+// While somebody waits, and only then, those who can are asked to give memory back: as much as the first one waits for.
+func TestOnShort(t *testing.T) {
+	b := New(100)
+	asked := make(chan int64, 100)
+	b.OnShort(func(n int64) { asked <- n })
+	b.Charge(150) // more than there is
+	if b.TryAcquire(1) {
+		t.Error("a byte was lent although more is in use than there is")
+	}
+	got := make(chan error, 2)
+	go func() { got <- b.Acquire(context.Background(), 60) }()
+	for b.Stats().Waiting < 1 {
+		runtime.Gosched()
+	}
+	go func() { got <- b.Acquire(context.Background(), 5) }()
+	for range 3 {
+		if n := <-asked; n != 60 {
+			t.Errorf("asked for %d bytes, want the 60 that the first one waits for", n)
+		}
+	}
+	b.Release(150)
+	for range 2 {
+		if err := <-got; err != nil {
+			t.Error(err)
+		}
+	}
+	b.Release(65)
+	if used := b.InUse(); used != 0 {
+		t.Errorf("%d bytes are in use at the end", used)
 	}
 }

@@ -54,11 +54,18 @@ type Conn struct {
 	answered         time.Time // when the last request was complete
 	failing          bool      // a request failed: nothing after it is answered
 	wrote            sync.Cond
+	stopWaiting      func() // ends the reader's wait for memory, while there is one
+	held             held
+	// unsent is how many bytes the responses in the queue have, those of ranges included.
+	unsent int64
 }
 
 // queueMax is how many requests of a connection may be begun, or be complete and not written: a client that sends
-// requests and does not read what they bring is not read from either.
-const queueMax = 512
+// requests and does not read what they bring is not read from either. unsentMax is the same in bytes.
+const (
+	queueMax  = 512
+	unsentMax = 4 << 20
+)
 
 func newConn(l *Listener, nc net.Conn, ip netip.Addr) *Conn {
 	c := &Conn{ID: l.ids.Add(1), Listener: l.cfg.Name, Local: nc.LocalAddr(), Remote: nc.RemoteAddr(), Principal: "User:ANONYMOUS", Opened: time.Now(),
@@ -130,7 +137,12 @@ func (c *Conn) run(frame []byte) error {
 		}
 	}
 	r.Body, r.Received, r.frameLen = body, time.Now(), len(frame)
+	if err := c.weigh(r); err != nil {
+		c.recycle(r)
+		return err
+	}
 	if !c.enqueue(r) {
+		c.unweigh(r)
 		return net.ErrClosed
 	}
 	if err != nil { // ApiVersions of the future is told what there is (KIP-511)
@@ -184,8 +196,11 @@ func (c *Conn) recycle(r *Request) {
 	c.recycleLocked(r)
 }
 
+// freeMax is how many requests a connection keeps for use again, also while it is idle.
+const freeMax = 8
+
 func (c *Conn) recycleLocked(r *Request) {
-	if len(c.free) < 64 {
+	if len(c.free) < freeMax {
 		*r = Request{Conn: c, Header: wire.RequestHeader{ClientID: r.Header.ClientID}}
 		c.free = append(c.free, r)
 	}
@@ -197,7 +212,7 @@ func (c *Conn) enqueue(r *Request) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	produce := r.Header.Key == wire.KeyProduce
-	for !c.closed && (c.others > 0 || c.produces > 0 && !produce || len(c.queue) >= queueMax) {
+	for !c.closed && (c.others > 0 || c.produces > 0 && !produce || len(c.queue) >= queueMax || c.unsent > unsentMax) {
 		// What is complete should not wait for what is not: the client may need it to go on.
 		if c.ready() && !c.writing {
 			c.startWriter()
@@ -233,6 +248,8 @@ func (c *Conn) finish(r *Request, response wire.Response, failure error) {
 		panic("listener: a request was completed twice")
 	}
 	r.done, r.response, r.failure, r.onClose, r.Body = true, response, failure, nil, nil
+	c.unweigh(r)
+	c.owe(r)
 	if r.Header.Key == wire.KeyProduce {
 		c.produces--
 	} else {
@@ -286,31 +303,36 @@ func (c *Conn) startWriter() {
 	go c.write()
 }
 
-// close ends the connection: the reader and the writer fail, and requests that are parked are told.
-func (c *Conn) close(reason error) {
+// close ends the connection: the reader and the writer fail, and requests that are parked are told. Answers to earlier
+// requests are still sent, unless there is no reason, since it is the node that closes.
+func (c *Conn) close(reason error) { c.end(reason, reason == nil) }
+
+// end is close; at once, whether or not answers are owed and the client takes them.
+func (c *Conn) end(reason error, atOnce bool) {
 	c.mu.Lock()
 	if c.closed {
-		if reason == nil {
-			c.nc.Close() // it was ending; a client that does not read must not hold up the node
+		if atOnce {
+			c.nc.Close() // it was ending; a client that does not read must not hold it up
 		}
 		c.mu.Unlock()
 		return
 	}
 	c.closed, c.reason = true, reason
+	if c.stopWaiting != nil {
+		c.stopWaiting()
+	}
 	var cancel []func()
 	for _, r := range c.queue {
 		if r.onClose != nil {
 			cancel = append(cancel, r.onClose)
-			r.onClose = nil
+			r.onClose, r.cancelled = nil, true
 		}
 	}
-	if !c.writing && c.ready() && reason != nil && !errors.Is(reason, net.ErrClosed) {
-		// Responses to earlier requests are owed; then the socket is closed by the writer.
-		c.startWriter()
-	} else if !c.writing {
+	switch {
+	case !atOnce && !c.writing && c.ready() && !errors.Is(reason, net.ErrClosed):
+		c.startWriter() // which closes the socket when it is done
+	case atOnce || !c.writing:
 		c.nc.Close()
-	} else if reason == nil {
-		c.nc.Close() // the node is closing: a slow reader must not hold it up
 	}
 	c.idle.Broadcast()
 	c.mu.Unlock()
@@ -321,6 +343,7 @@ func (c *Conn) close(reason error) {
 
 func (c *Conn) releaseQueue() {
 	for _, r := range c.queue {
+		c.settle(r)
 		r.response.Release()
 	}
 	c.queue = nil

@@ -63,6 +63,8 @@ type Listener struct {
 	// copies reports whether ranges are copied to clients at an address rather than sent by the kernel: on loopback
 	// a copy is cheaper, since sendfile feeds the socket in steps of 64 KiB. Tests replace it.
 	copies func(netip.Addr) bool
+	// shedAfter is the constant of that name; tests are less patient.
+	shedAfter time.Duration
 }
 
 // New returns a listener that hands requests to h.
@@ -78,8 +80,9 @@ func New(cfg Config, h Handler) *Listener {
 	}
 	l := &Listener{cfg: cfg, handler: h, log: cfg.Log.With("listener", cfg.Name),
 		sockets: make(map[net.Listener]struct{}), conns: make(map[*Conn]struct{}), perIP: make(map[netip.Addr]int),
-		copies: func(ip netip.Addr) bool { return !ip.IsValid() || ip.IsLoopback() }}
+		copies: func(ip netip.Addr) bool { return !ip.IsValid() || ip.IsLoopback() }, shedAfter: shedAfter}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
+	cfg.Budget.OnShort(l.shed)
 	return l
 }
 

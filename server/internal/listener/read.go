@@ -69,6 +69,7 @@ func (in *input) next(c *Conn) ([]byte, error) {
 				return nil, err
 			}
 			if frame != nil {
+				c.held.began(0)
 				in.usual = len(frame)
 				in.at = in.end - len(behind)
 				return frame, nil
@@ -174,20 +175,15 @@ func (in *input) deadline(c *Conn) error {
 	return c.nc.SetReadDeadline(in.due)
 }
 
-// errNoMemory is why a connection ends that got no buffer in time.
-var errNoMemory = errors.New("the memory budget had no room for the request in time")
-
 // get waits for a buffer, but not for ever: whoever waits may hold a part of what others wait for.
-func (in *input) get(c *Conn, n int) (*budget.Buffer, error) {
+func (in *input) get(c *Conn, n int) (buf *budget.Buffer, err error) {
 	if buf, ok := c.l.cfg.Budget.TryGet(n); ok {
 		return buf, nil
 	}
-	ctx, cancel := context.WithTimeoutCause(c.l.ctx, c.l.cfg.StallTimeout, errNoMemory)
-	defer cancel()
-	buf, err := c.l.cfg.Budget.Get(ctx, n)
-	if err != nil && ctx.Err() != nil {
-		err = context.Cause(ctx)
-	}
+	err = c.await(func(ctx context.Context) error {
+		buf, err = c.l.cfg.Budget.Get(ctx, n)
+		return err
+	})
 	return buf, err
 }
 
@@ -199,6 +195,7 @@ func (in *input) grow(c *Conn, want int) error {
 		in.at, in.end = 0, len(unread)
 		return nil
 	}
+	c.held.began(in.buf.Cap()) // it holds a part of what others, or it itself, may wait for
 	larger, err := in.get(c, want)
 	if err != nil {
 		return err
@@ -233,8 +230,9 @@ func (in *input) begin(c *Conn, wait bool) (bool, error) {
 	return true, nil
 }
 
-// rest gives the buffer back while the connection waits, if little or nothing is in it.
-func (in *input) rest() {
+// rest gives the buffer back while the connection waits, if little or nothing is in it. Otherwise the connection is known
+// to hold it.
+func (in *input) rest(c *Conn) {
 	if in.buf == nil {
 		return
 	}
@@ -244,6 +242,8 @@ func (in *input) rest() {
 	case len(unread) <= keepMax && len(in.buf.Bytes()) <= readMax:
 		in.small = append([]byte(nil), unread...)
 		in.drop()
+	default:
+		c.held.began(in.buf.Cap())
 	}
 }
 
@@ -269,7 +269,7 @@ func (in *input) fill(c *Conn) (n int, err error) {
 				}
 			}
 			if readErr == unix.EAGAIN {
-				in.rest()
+				in.rest(c)
 				return false
 			}
 			return true

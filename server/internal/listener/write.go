@@ -56,8 +56,10 @@ func (c *Conn) write() {
 		}
 		c.mu.Lock()
 		for _, r := range batch {
+			c.settle(r)
 			c.recycleLocked(r)
 		}
+		c.idle.Signal() // there is room for responses
 		if err == nil {
 			err = failure
 		}
@@ -76,7 +78,7 @@ func (c *Conn) write() {
 		for _, r := range c.queue {
 			if r.onClose != nil {
 				cancel = append(cancel, r.onClose)
-				r.onClose = nil
+				r.onClose, r.cancelled = nil, true
 			}
 		}
 	}
@@ -231,7 +233,9 @@ func (o *output) deadline() error {
 	if timeout <= 0 {
 		timeout = writeTimeout
 	}
-	return o.c.nc.SetWriteDeadline(time.Now().Add(timeout))
+	now := time.Now()
+	o.c.held.moved.Store(now.UnixNano()) // all before has gone out
+	return o.c.nc.SetWriteDeadline(now.Add(timeout))
 }
 
 // sendfile sends n bytes of a file from a position.

@@ -1,0 +1,139 @@
+package listener
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/millrace-io/millrace/internal/wire"
+	"github.com/millrace-io/millrace/server/internal/budget"
+)
+
+// impatient is a listener with little memory that does not wait long for those who hold it.
+func impatient(t *testing.T, limit int64, h handlerFunc) *node {
+	n := prepare(t, Config{Budget: budget.New(limit)}, h)
+	n.shedAfter = 50 * time.Millisecond
+	n.serve()
+	return n
+}
+
+// fill is a handler that answers Metadata with that many bytes, and echoes what else comes.
+func fill(bytes int) handlerFunc {
+	return func(r *Request) {
+		if r.Header.Key == wire.KeyMetadata {
+			r.Complete(answer(r, pattern(bytes)...))
+			return
+		}
+		echo(r)
+	}
+}
+
+func (n *node) held() int64 { return n.budget.InUse() }
+
+// Clients that do not take their answers hold memory that is counted, and lose it to those who need it.
+func TestSlowReadersAreShed(t *testing.T) {
+	const size = 24 << 20 // more than the sockets' buffers take
+	n := impatient(t, 64<<20, fill(size))
+	var slow []*client
+	for range 3 {
+		c := n.dial()
+		c.send(metadata(1))
+		slow = append(slow, c)
+	}
+	eventually(t, "all answers counted", func() bool { return n.held() > 60<<20 })
+	c := n.dial()
+	for id := range int32(5) {
+		c.send(produce(id, pattern(200<<10)...))
+		c.want(id)
+	}
+	eventually(t, "a connection shed", func() bool { return strings.Contains(n.log.String(), errShed.Error()) })
+	if open := n.Stats().Open; open == 1 || open == 4 {
+		t.Errorf("%d connections are open: as many were to be closed as hold what is needed, the client's own not among them", open)
+	}
+	for _, c := range slow {
+		c.Close()
+	}
+	eventually(t, "everything given back", func() bool { return n.held() == 0 })
+}
+
+// The same with requests that do not come to their end.
+func TestSlowWritersAreShed(t *testing.T) {
+	n := impatient(t, 1<<20, echo)
+	for range 20 { // they have a buffer each, and wait for a larger one
+		n.dial().send(produce(1, pattern(300<<10)...)[:50<<10])
+	}
+	eventually(t, "the memory lent", func() bool { return n.budget.Stats().Waiting > 0 })
+	c := n.dial()
+	c.send(produce(1, 1, 2, 3))
+	c.want(1)
+	eventually(t, "connections shed", func() bool { return strings.Contains(n.log.String(), errShed.Error()) })
+}
+
+// Who waits for an answer of ours is not shed, however long that takes.
+func TestWaitingIsNotHolding(t *testing.T) {
+	parked := make(chan *Request, 1)
+	n := impatient(t, 1<<20, func(r *Request) {
+		if r.Header.CorrelationID == 1 {
+			parked <- r
+			return
+		}
+		echo(r)
+	})
+	c := n.dial()
+	c.send(produce(1), metadata(2, pattern(4<<10)...)) // the second waits for its turn
+	r := <-parked
+	time.Sleep(2 * n.shedAfter)
+	n.shed(1 << 20)
+	r.Complete(answer(r))
+	c.want(1, 2)
+}
+
+// A large request is taken for what it turns into until it is complete.
+func TestLargeRequestsAreWeighed(t *testing.T) {
+	parked := make(chan *Request, 1)
+	n := start(t, Config{}, func(r *Request) { parked <- r })
+	c := n.dial()
+	c.send(metadata(1, pattern(100<<10)...))
+	r := <-parked
+	if held := n.held(); held < weighFactor*100<<10 {
+		t.Errorf("%d bytes are lent while a request of 100 KiB is at work, want %d times its size", held, weighFactor)
+	}
+	r.Complete(answer(r))
+	c.want(1)
+	eventually(t, "everything given back", func() bool { return n.held() == 0 })
+
+	c.send(produce(2, pattern(100<<10)...))
+	r = <-parked
+	if held := n.held(); held >= weighFactor*100<<10 {
+		t.Errorf("%d bytes are lent for a Produce, whose records stay as they are", held)
+	}
+	r.Complete(answer(r))
+	c.want(2)
+}
+
+// A client that sends and does not read is not read from when so many bytes wait for it.
+func TestUnsentAnswersAreBounded(t *testing.T) {
+	handled := make(chan struct{}, 1000)
+	n := start(t, Config{}, func(r *Request) {
+		handled <- struct{}{}
+		r.Complete(answer(r, pattern(3<<20)...))
+	})
+	c := n.dial()
+	const requests = 100
+	go func() {
+		for id := range int32(requests) {
+			if _, err := c.Write(metadata(id)); err != nil {
+				return
+			}
+		}
+	}()
+	eventually(t, "as many begun as may be", func() bool { return n.held() > unsentMax })
+	time.Sleep(50 * time.Millisecond) // no event says that nothing more comes
+	if count := len(handled); count > 10 {
+		t.Errorf("%d requests with answers of 3 MiB were begun while nobody reads", count)
+	}
+	for id := range int32(requests) {
+		c.want(id)
+	}
+	eventually(t, "everything given back", func() bool { return n.held() == 0 })
+}
