@@ -88,7 +88,7 @@ func (s *Server) startQuorum(n *node) (err error) {
 	}
 	machine := &machine{Loader: n.loader, node: n}
 	n.quorum, err = quorum.Open(quorum.Options{FS: s.fs, Dir: s.cfg.MetadataLogDir, NodeID: s.cfg.NodeID, DirectoryID: n.dirs.metadata, StateMachine: machine, Log: s.log,
-		SnapshotMaxBytes: s.cfg.values.int("metadata.log.max.record.bytes.between.snapshots"), SnapshotMaxInterval: s.cfg.values.millis("metadata.log.max.snapshot.interval.ms"),
+		Config: quorum.ParseConfig(s.cfg.values.int),
 		Failed: func(err error) { s.fail(fmt.Errorf("the metadata log failed: %w", err)) }})
 	if err != nil {
 		return err

@@ -45,11 +45,8 @@ type Options struct {
 	// StateMachine takes what is committed.
 	StateMachine StateMachine
 	Log          *slog.Logger
-	// SnapshotMaxBytes and SnapshotMaxInterval say when to take a snapshot
-	// (metadata.log.max.record.bytes.between.snapshots, metadata.log.max.snapshot.interval.ms); 0 stands for
-	// Kafka's 20 MiB and one hour.
-	SnapshotMaxBytes    int64
-	SnapshotMaxInterval time.Duration
+	// Config says how the log is kept; the zero value stands for DefaultConfig.
+	Config Config
 	// Failed is told, once and from a goroutine of the node, why it stopped: its disk or its state machine failed.
 	Failed func(error)
 }
@@ -69,7 +66,9 @@ type Node struct {
 	accept   bool // this node leads epoch and its log takes proposals
 	stopping bool
 	failure  error
-	due      bool // a snapshot is wanted because of its age
+	due      bool  // a snapshot is wanted because of its age
+	look     bool  // retention is to be looked at
+	failed   int64 // bytes of log that a snapshot was to cover which could not be written
 
 	high     atomic.Int64 // committed and applied up to here (exclusive)
 	caughtUp atomic.Int64 // when that moved last, ms
@@ -84,16 +83,26 @@ type Node struct {
 	voted     election
 	kraft     int16
 	voters    *wire.VotersRecord
-	lastEpoch int32
-	lastStamp int64
+	lastEpoch int32 // of the last batch in the log
+	applied   applied
 	change    record.Batch // the control batch of the current epoch
 
 	sinceSnapshot int64 // bytes
+	covered       int64 // the end of the newest snapshot
 	snapshots     sync.WaitGroup
 	snapshotting  atomic.Bool
-	timer         *time.Timer
+	snapshotAt    atomic.Int64 // when the newest one was written, ms; of the start while there was none
+	snapshotSize  atomic.Int64 // its bytes
+	timers        []*time.Timer
 	done          chan struct{}
 	started       bool
+}
+
+// applied is the last batch that the state machine was given: where a snapshot of its state may end.
+type applied struct {
+	end   int64 // the offset after it
+	epoch int32
+	stamp int64 // ms
 }
 
 // proposal is a batch on its way.
@@ -106,20 +115,13 @@ type proposal struct {
 // raftID is the id of this voter in Raft, which refuses 0 while Kafka allows node 0.
 func raftID(node int32) uint64 { return uint64(node) + 1 }
 
-const (
-	defaultSnapshotBytes    = 20 << 20
-	defaultSnapshotInterval = time.Hour
-	// maxBatch bounds a batch of the metadata log.
-	maxBatch = 8 << 20
-)
+// maxBatch bounds a batch of the metadata log.
+const maxBatch = 8 << 20
 
 // Open reads snapshot and log of the directory into the state machine and gets ready to take part.
 func Open(o Options) (*Node, error) {
-	if o.SnapshotMaxBytes == 0 {
-		o.SnapshotMaxBytes = defaultSnapshotBytes
-	}
-	if o.SnapshotMaxInterval == 0 {
-		o.SnapshotMaxInterval = defaultSnapshotInterval
+	if o.Config == (Config{}) {
+		o.Config = DefaultConfig()
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -153,6 +155,10 @@ func (n *Node) open() error {
 		return err
 	}
 	n.high.Store(content.id.end)
+	n.applied, n.covered = applied{content.id.end, content.id.epoch, content.timestamp}, content.id.end
+	if content.passedOver != nil {
+		n.log.Error("a newer snapshot of the metadata cannot be read; an older one and the log behind it are used", "snapshot", content.id.String(), "error", content.passedOver)
+	}
 	if n.voted, err = readElection(fsys, n.dir); err != nil {
 		return err
 	}
@@ -171,6 +177,7 @@ func (n *Node) openLog(content *snapshotContent, known bool) error {
 	config := commitlog.DefaultConfig()
 	config.Delete, config.Compact, config.RetentionMs, config.RetentionBytes = false, false, -1, -1
 	config.MaxMessageBytes = maxBatch + 1<<20
+	config.SegmentBytes, config.SegmentMs, config.FileDeleteDelay = n.o.Config.SegmentBytes, max(n.o.Config.SegmentTime.Milliseconds(), 1), 0
 	options := commitlog.Options{FS: n.o.FS, Dir: n.dir, Partition: kafka.TopicPartition{Topic: kafka.MetadataTopic}, TopicID: kafka.MetadataTopicID, Config: config,
 		Handles: segment.NewHandles(n.o.FS, 16), Log: n.log, StartOffset: -1}
 	if known {
@@ -180,19 +187,24 @@ func (n *Node) openLog(content *snapshotContent, known bool) error {
 	if n.stored, err = commitlog.Open(options, time.Now()); err != nil {
 		return err
 	}
-	end := content.id.end
-	if n.stored.EndOffset() < end || n.stored.StartOffset() > end {
+	switch start, end := n.stored.StartOffset(), content.id.end; {
+	case start > end:
+		return fmt.Errorf("the log begins at offset %d, but the newest snapshot that can be read is %s: the records between them are lost; restore the snapshots from a copy of the directory", start, content.id)
+	case n.stored.EndOffset() < end:
 		// The log does not reach the snapshot, as after an import: it begins anew behind it.
+		if n.stored.EndOffset() > start {
+			n.log.Warn("the metadata log ends before its newest snapshot, and begins anew behind it", "log end", n.stored.EndOffset(), "snapshot", content.id.String())
+		}
 		if err := n.stored.TruncateFullyAndStartAt(end); err != nil {
 			return err
 		}
 		known = false
 	}
-	if !known || n.state.offset < n.stored.StartOffset() {
+	if !known || n.state.offset < n.stored.StartOffset() || n.state.offset > content.id.end {
 		n.state = raftState{offset: n.stored.StartOffset(), index: 1, floor: n.stored.EndOffset()}
 	}
 	n.end = n.stored.EndOffset()
-	n.lastEpoch, n.lastStamp = content.id.epoch, content.timestamp
+	n.lastEpoch = content.id.epoch
 	return nil
 }
 
@@ -207,7 +219,7 @@ func (n *Node) openRaft(content *snapshotContent) error {
 		if err := b.CheckCRC(); err != nil {
 			return err
 		}
-		n.lastEpoch, n.lastStamp = b.LeaderEpoch(), b.MaxTimestamp()
+		n.lastEpoch = b.LeaderEpoch()
 		if b.NextOffset() <= content.id.end { // the snapshot has it
 			before, beforeTerm = index, uint64(b.LeaderEpoch())
 			index++
@@ -308,6 +320,7 @@ func (n *Node) apply(b record.Batch, d *record.Decompressor) error {
 		if err := n.o.StateMachine.Apply(b.BaseOffset(), b.LeaderEpoch(), b.MaxTimestamp(), values); err != nil {
 			return err
 		}
+		n.applied = applied{b.NextOffset(), b.LeaderEpoch(), b.MaxTimestamp()}
 	}
 	n.high.Store(b.NextOffset())
 	n.caughtUp.Store(time.Now().UnixMilli())
@@ -326,14 +339,31 @@ func (n *Node) Start() error {
 		close(n.done)
 		return err
 	}
-	n.timer = time.AfterFunc(n.o.SnapshotMaxInterval, func() {
-		n.mu.Lock()
-		n.due = true
-		n.wake.Signal()
-		n.mu.Unlock()
-	})
+	n.snapshotAt.Store(time.Now().UnixMilli())
+	if n.o.Config.SnapshotMaxInterval > 0 {
+		n.every(n.o.Config.SnapshotMaxInterval, func() { n.due = true })
+	}
+	n.every(retainInterval, func() { n.look = true })
 	go n.loop()
 	return nil
+}
+
+// every has the loop look at something again and again; what to look at is set with mu held.
+func (n *Node) every(interval time.Duration, set func()) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var timer *time.Timer
+	timer = time.AfterFunc(interval, func() {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		if n.stopping {
+			return
+		}
+		set()
+		n.wake.Signal()
+		timer.Reset(interval)
+	})
+	n.timers = append(n.timers, timer)
 }
 
 // loop turns the crank: it sleeps until there are proposals, and gives all of them to one step.
@@ -341,30 +371,41 @@ func (n *Node) loop() {
 	defer close(n.done)
 	for {
 		n.mu.Lock()
-		for len(n.pending) == 0 && !n.stopping && !n.due {
+		for len(n.pending) == 0 && !n.stopping && !n.due && !n.look {
 			n.wake.Wait()
 		}
 		group := n.pending
 		n.pending = nil
-		stopping, due := n.stopping, n.due
-		n.due = false
+		stopping, due, look := n.stopping, n.due, n.look
+		n.due, n.look = false, false
+		if look && n.failed > 0 {
+			n.sinceSnapshot, n.failed, n.covered = n.sinceSnapshot+n.failed, 0, -1
+		}
 		n.mu.Unlock()
-		if len(group) > 0 {
-			if err := n.step(group); err != nil {
-				n.fail(err)
-				return
-			}
-		}
-		if (due || n.sinceSnapshot >= n.o.SnapshotMaxBytes) && n.sinceSnapshot > 0 {
-			n.takeSnapshot()
-		}
-		if due {
-			n.timer.Reset(n.o.SnapshotMaxInterval)
+		if err := n.turn(group, due, look); err != nil {
+			n.fail(err)
+			return
 		}
 		if stopping && len(group) == 0 {
 			return
 		}
 	}
+}
+
+// turn does what the loop was woken for.
+func (n *Node) turn(group []*proposal, due, look bool) error {
+	if len(group) > 0 {
+		if err := n.step(group); err != nil {
+			return err
+		}
+	}
+	if (due || n.sinceSnapshot >= n.o.Config.SnapshotMaxBytes) && n.sinceSnapshot > 0 {
+		n.takeSnapshot()
+	}
+	if look {
+		return n.retain(time.Now())
+	}
+	return nil
 }
 
 // step gives proposals to Raft and does what it says: append and sync, apply, answer.
@@ -434,7 +475,7 @@ func (n *Node) store(entries []*pb.Entry) error {
 			return err
 		}
 		n.sinceSnapshot += int64(batch.Length())
-		n.lastEpoch, n.lastStamp = batch.LeaderEpoch(), batch.MaxTimestamp()
+		n.lastEpoch = batch.LeaderEpoch()
 	}
 	if flush, dirty := n.stored.BeginFlush(); dirty {
 		err := flush.Sync()
@@ -611,59 +652,62 @@ func (n *Node) Describe() Status {
 	return s
 }
 
-// Snapshot takes a snapshot now, and waits for it.
-func (n *Node) Snapshot() {
-	n.mu.Lock()
-	n.due = true
-	n.wake.Signal()
-	n.mu.Unlock()
-}
-
 // takeSnapshot writes the state machine's state beside normal work. It runs on the loop.
 func (n *Node) takeSnapshot() {
 	if !n.snapshotting.CompareAndSwap(false, true) {
 		return
 	}
 	last, records := n.o.StateMachine.Snapshot()
-	id := snapshotID{end: last + 1, epoch: n.lastEpoch}
-	timestamp, size := n.lastStamp, n.sinceSnapshot
+	covered := n.applied
+	if last+1 != covered.end {
+		// A metadata transaction is open: the state is that of an offset where no batch ends, perhaps. The next
+		// batch tries again.
+		n.snapshotting.Store(false)
+		return
+	}
+	size := n.sinceSnapshot
 	n.sinceSnapshot = 0
+	if covered.end <= n.covered { // there was nothing but changes of leader
+		n.snapshotting.Store(false)
+		return
+	}
+	n.covered = covered.end
 	n.snapshots.Add(1)
 	go func() {
 		defer n.snapshots.Done()
 		defer n.snapshotting.Store(false)
 		began := time.Now()
-		if err := writeSnapshot(n.o.FS, n.dir, id, timestamp, n.controls(), records); err != nil {
-			n.log.Error("a snapshot of the metadata could not be written; the next one is tried later", "err", err)
+		id := snapshotID{end: covered.end, epoch: covered.epoch}
+		err := writeSnapshot(n.o.FS, n.dir, id, covered.stamp, n.controls(), records)
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		if err != nil {
+			n.failed += size // and so the next look at retention is the next try
+			n.log.Error("a snapshot of the metadata could not be written; it is tried again", "in", retainInterval, "error", err)
 			return
 		}
+		n.snapshotAt.Store(time.Now().UnixMilli())
+		if info, err := n.o.FS.Stat(path.Join(n.dir, id.String())); err == nil {
+			n.snapshotSize.Store(info.Size())
+		}
 		n.log.Debug("snapshot of the metadata", "file", id.String(), "log bytes since the last", size, "took", time.Since(began))
-		n.dropSnapshots(id)
+		n.look = true
+		n.wake.Signal()
 	}()
 }
 
-// controls are the control records of a snapshot: of a quorum that keeps its voters in the log.
+// SnapshotStats says how old the newest snapshot of this process is (or the process, while it has written none) and how
+// large.
+func (n *Node) SnapshotStats() (age time.Duration, bytes int64) {
+	return time.Since(time.UnixMilli(n.snapshotAt.Load())), n.snapshotSize.Load()
+}
+
 func (n *Node) controls() []record.Record {
 	if n.kraft < 1 || n.voters == nil {
 		return nil
 	}
 	version := wire.KRaftVersionRecord{KraftVersion: n.kraft}
 	return []record.Record{record.ControlRecord(record.ControlKRaftVersion, version.AppendTo(nil, 0), 0), record.ControlRecord(record.ControlVoters, n.voters.AppendTo(nil, 0), 0)}
-}
-
-// dropSnapshots removes what lies before the snapshot before the newest: one is kept in reserve, with the log behind it.
-func (n *Node) dropSnapshots(newest snapshotID) {
-	ids, err := listSnapshots(n.o.FS, n.dir)
-	if err != nil || len(ids) < 3 {
-		return
-	}
-	for _, old := range ids[2:] {
-		if old.end < newest.end {
-			if err := n.o.FS.Remove(path.Join(n.dir, old.String())); err != nil {
-				n.log.Warn("an old snapshot of the metadata could not be removed", "file", old.String(), "err", err)
-			}
-		}
-	}
 }
 
 // Close stops taking part. Proposals that were accepted are finished first.
@@ -674,8 +718,8 @@ func (n *Node) Close() error {
 	n.mu.Unlock()
 	if n.started {
 		<-n.done
-		if n.timer != nil {
-			n.timer.Stop()
+		for _, timer := range n.timers {
+			timer.Stop()
 		}
 	}
 	n.snapshots.Wait()

@@ -68,6 +68,8 @@ type snapshotContent struct {
 	records   [][]byte // framed
 	kraft     int16    // kraft.version, 0 when it says none
 	voters    *wire.VotersRecord
+
+	passedOver error // why newer snapshots were not taken, nil when there are none
 }
 
 // readSnapshot reads and checks a snapshot file.
@@ -305,6 +307,7 @@ func newestSnapshot(fsys vfs.FS, metadataLogDir string) (*snapshotContent, error
 	for _, id := range ids {
 		content, err := readSnapshot(fsys, dir, id.String())
 		if err == nil {
+			content.passedOver = last
 			return content, nil
 		}
 		last = errors.Join(last, err)
