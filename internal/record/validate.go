@@ -123,43 +123,59 @@ func (o *ValidateOptions) refuse(code kafka.ErrorCode, format string, args ...an
 
 // only returns the one batch that was sent.
 func (o *ValidateOptions) only(sent []byte) (Batch, error) {
-	length, found, err := o.split(sent)
+	b, err := First(sent)
 	if err != nil {
-		return nil, err
+		return nil, o.refuse(kafka.CodeOf(err), "%v", err)
 	}
-	if !found {
+	if b == nil {
 		return nil, o.refuse(kafka.InvalidRecord, "the request holds no whole record batch")
 	}
-	b := Batch(sent[:length:length])
 	if magic := b.Magic(); magic != 2 {
 		return nil, o.refuse(kafka.InvalidRecord, "the record batch is of magic %d; only 2 can be produced", magic)
 	}
 	if !o.Internal && o.ProduceVersion < 7 && b.Codec() == CodecZstd {
 		return nil, o.refuse(kafka.UnsupportedCompressionType, "zstd needs version 7 of Produce; this request is of version %d", o.ProduceVersion)
 	}
-	switch _, found, err = o.split(sent[length:]); {
+	switch second, err := First(sent[len(b):]); {
 	case err != nil:
-		return nil, err
-	case found:
+		return nil, o.refuse(kafka.CodeOf(err), "%v", err)
+	case second != nil:
 		return nil, o.refuse(kafka.InvalidRecord, "the request holds more than one record batch")
 	}
 	return b, nil
 }
 
+// First returns the first batch of what was sent, of whatever format; nil when the bytes end before it does. The error,
+// of a header that no batch has, is CORRUPT_MESSAGE.
+func First(sent []byte) (Batch, error) {
+	length, found, err := split(sent)
+	if err != nil || !found {
+		return nil, err
+	}
+	return Batch(sent[:length:length]), nil
+}
+
+// Sent judges what was sent as far as Kafka does before it looks at the partition: the first four lines of the table at
+// Validate.
+func (o *ValidateOptions) Sent(sent []byte) error {
+	_, err := o.only(sent)
+	return err
+}
+
 // split reads the length of the first batch; found is false when the bytes end before it does.
-func (o *ValidateOptions) split(buf []byte) (length int, found bool, err error) {
+func split(buf []byte) (length int, found bool, err error) {
 	if len(buf) < LogOverhead {
 		return 0, false, nil
 	}
 	length = Batch(buf).Length() - LogOverhead
 	if length < minLegacyLen {
-		return 0, false, o.refuse(kafka.CorruptMessage, "the length of a record batch is given as %d bytes, less than any batch has", length)
+		return 0, false, kafka.CorruptMessage.Errorf("the length of a record batch is given as %d bytes, less than any batch has", length)
 	}
 	if len(buf) <= offMagic {
 		return 0, false, nil
 	}
 	if magic := int8(buf[offMagic]); magic < 0 || magic > 2 {
-		return 0, false, o.refuse(kafka.CorruptMessage, "a record batch claims magic %d", magic)
+		return 0, false, kafka.CorruptMessage.Errorf("a record batch claims magic %d", magic)
 	}
 	length += LogOverhead
 	return length, length <= len(buf), nil

@@ -2,9 +2,11 @@ package differential
 
 import (
 	"bufio"
+	"cmp"
 	"embed"
 	"fmt"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -28,8 +30,11 @@ func (d Difference) String() string {
 const missing = "(absent)"
 
 // diff compares two rendered answers. Fields are matched by where they are, so that one that is missing on a side does
-// not shift all that follow.
+// not shift all that follow. Where a side gave no answer that is the one difference, with the codes of the other's.
 func diff(key wire.APIKey, version int16, kafka, millrace []Leaf) []Difference {
+	if x, y := noAnswer(kafka), noAnswer(millrace); x != y {
+		return []Difference{{key.String(), version, "!", "", cmp.Or(x, codesOf(kafka)), cmp.Or(y, codesOf(millrace))}}
+	}
 	type place struct{ path, where string }
 	theirs := make(map[place][]string)
 	var order []place
@@ -72,6 +77,25 @@ func diff(key wire.APIKey, version int16, kafka, millrace []Leaf) []Difference {
 	return out
 }
 
+// noAnswer is what came instead of an answer, "" when there is one.
+func noAnswer(leaves []Leaf) string {
+	if len(leaves) == 1 && leaves[0].Path == "!" {
+		return leaves[0].Value
+	}
+	return ""
+}
+
+// codesOf are the error codes of an answer.
+func codesOf(leaves []Leaf) string {
+	var codes []string
+	for _, l := range leaves {
+		if strings.HasSuffix(l.Path, "error_code") && !slices.Contains(codes, l.Value) {
+			codes = append(codes, l.Value)
+		}
+	}
+	return "an answer: " + strings.Join(codes, " ")
+}
+
 // Known is one difference that is wanted.
 type Known struct {
 	Line               int
@@ -86,7 +110,8 @@ type Known struct {
 //go:embed known.txt
 var knownFile embed.FS
 
-// loadKnown reads known.txt: a line per difference, with the columns of Known separated by " | ".
+// loadKnown reads known.txt: a line per difference, with the columns of Known separated by " | ". Alternatives of where
+// are separated by commas; each is an entry of its own.
 func loadKnown() ([]*Known, error) {
 	f, err := knownFile.Open("known.txt")
 	if err != nil {
@@ -123,7 +148,11 @@ func loadKnown() ([]*Known, error) {
 				k.latest = int16(b)
 			}
 		}
-		list = append(list, k)
+		for _, where := range strings.Split(k.Where, ",") {
+			one := *k
+			one.Where = strings.TrimSpace(where)
+			list = append(list, &one)
+		}
 	}
 	return list, lines.Err()
 }

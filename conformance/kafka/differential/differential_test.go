@@ -22,9 +22,16 @@ var (
 	per      = flag.Int("per", sequences(), "valid and bad sequences of each API and version; the full run takes 20")
 	seed     = flag.Uint64("seed", 0, "seed of the first sequence; 0 draws one")
 	only     = flag.String("api", "", "run this API alone")
+	version  = flag.Int("version", -1, "run this version alone")
+	kind     = flag.String("kind", "", "run the valid or the bad sequences alone")
 	selfTest = flag.Bool("self", false, "compare Apache Kafka with a second Apache Kafka: the runner must find nothing")
 	fail     = flag.Int("show", 60, "differences to print")
+	trace    = flag.Bool("trace", false, "print every request with both answers")
 )
+
+// settings are those of both servers beside the defaults. The records of plans are years old, to tell their timestamps
+// from those of a clock: nothing must delete them for it.
+var settings = map[string]string{"log.retention.ms": "-1"}
 
 // sequences is how many sequences a run takes where no flag says: SEQUENCES in the environment, or 2.
 func sequences() int {
@@ -46,22 +53,25 @@ func TestDifferential(t *testing.T) {
 		first = rand.Uint64N(1 << 30)
 	}
 	t.Logf("seed %d: go test ./kafka/differential -seed %d -per %d", first, first, *per)
-	k := oracle.Start(t, nil)
+	k := oracle.Start(t, settings)
 	r := &Runner{
 		Kafka: &Side{Name: "Apache Kafka", Addr: k.Addr, ControllerAddr: k.ControllerAddr, Dir: k.Dir, ClusterID: k.ClusterID},
 		Known: known, Codes: make(map[wire.APIKey]map[kafka.ErrorCode]int), Log: t.Logf,
 	}
+	if *trace {
+		r.Trace = t.Logf
+	}
 	if *selfTest {
-		other := oracle.Start(t, nil)
+		other := oracle.Start(t, settings)
 		r.Millrace = &Side{Name: "Apache Kafka again", Addr: other.Addr, ControllerAddr: other.ControllerAddr, Dir: other.Dir, ClusterID: other.ClusterID}
 	} else {
-		n := node.Start(t, nil)
+		n := node.Start(t, settings)
 		r.Millrace = &Side{Name: "Millrace", Addr: n.Addr, ControllerAddr: n.ControllerAddr, Dir: n.Dir, ClusterID: n.ClusterID}
 	}
 	t.Cleanup(r.Kafka.Close)
 	t.Cleanup(r.Millrace.Close)
 	for _, side := range []*Side{r.Kafka, r.Millrace} {
-		side.begin()
+		side.begin(nil)
 		awaitReady(t, side)
 	}
 
@@ -72,10 +82,16 @@ func TestDifferential(t *testing.T) {
 		}
 		info, _ := wire.Lookup(key)
 		began, requests := time.Now(), r.Requests
-		for version := info.MinVersion; version <= info.MaxVersion; version++ {
+		for v := info.MinVersion; v <= info.MaxVersion; v++ {
+			if *version >= 0 && v != int16(*version) {
+				continue
+			}
 			for range *per {
 				for _, bad := range []bool{false, true} {
-					if err := r.Run(plan(key, version, bad, next)); err != nil {
+					if *kind != "" && bad != (*kind == "bad") {
+						continue
+					}
+					if err := r.Run(plan(key, v, bad, next)); err != nil {
 						t.Error(err)
 						r.Kafka.Close()
 						r.Millrace.Close()
@@ -137,9 +153,9 @@ func report(t *testing.T, r *Runner) {
 			break
 		}
 		f := first[c]
-		t.Errorf("%d × %s v%v %s: Kafka %s, Millrace %s\n    first at [%s] in %s, step %s", count[c], c.api, versions[c], c.path, c.kafka, c.millrace, f.Where, f.Sequence, f.Step)
+		t.Errorf("%d × %s v%v %s: Kafka %s, Millrace %s\n    first at [%s] in %s, step %s\n    of %s", count[c], c.api, versions[c], c.path, c.kafka, c.millrace, f.Where, f.Sequence.again(), f.Step, clip(f.Request))
 	}
-	if !*selfTest && *only == "" {
+	if !*selfTest && *only == "" && *version < 0 && *kind == "" {
 		for _, k := range r.Known {
 			if k.Hits == 0 {
 				t.Errorf("known.txt:%d: nothing hit this entry: %s %s %s", k.Line, k.API, k.Path, k.Where)

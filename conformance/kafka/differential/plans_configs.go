@@ -149,7 +149,7 @@ var incrementalValid = []move{
 		w.incremental(kafka.ResourceTopic, t.name, false, set("retention.ms", "2000000"))
 		w.shows(t, "retention.ms", "2000000")
 		w.incremental(kafka.ResourceTopic, t.name, false, change{1, "retention.ms", nil})
-		w.shows(t, "retention.ms", "604800000")
+		w.shows(t, "retention.ms", "-1")
 	},
 	func(w *world) { // lists
 		t := w.makeTopic(1, map[string]string{"cleanup.policy": "delete"})

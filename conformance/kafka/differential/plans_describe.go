@@ -145,6 +145,6 @@ var apiVersionsBad = []move{
 			r.ClientSoftwareName, r.ClientSoftwareVersion = "ok", "1"
 			return r
 		}})
-		w.seq.Steps[len(w.seq.Steps)-1].Future = int16(6 + w.IntN(90))
+		w.last().Future = int16(6 + w.IntN(90))
 	},
 }

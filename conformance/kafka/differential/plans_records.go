@@ -151,10 +151,18 @@ var produceBad = []move{
 		t := w.topic()
 		w.produce(t, t.part(w), w.batch(1), [...]int16{2, -2, 7, 32767}[w.IntN(4)])
 	},
-	func(w *world) { // null and empty records
+	func(w *world) { // no records at all, which Apache Kafka's request handler does not survive
 		t := w.topic()
 		p := t.part(w)
-		records := [][]byte{nil, {}}[w.IntN(2)]
+		w.produceTo(-1, func(s *Side) []wire.ProduceRequestTopicData {
+			return []wire.ProduceRequestTopicData{{Name: t.name, TopicID: s.TopicIDs[t.name], PartitionData: []wire.ProduceRequestPartitionData{{Index: p}}}}
+		})
+		w.last().Mute = true
+	},
+	func(w *world) { // empty records
+		t := w.topic()
+		p := t.part(w)
+		records := []byte{}
 		w.produceTo(-1, func(s *Side) []wire.ProduceRequestTopicData {
 			return []wire.ProduceRequestTopicData{{Name: t.name, TopicID: s.TopicIDs[t.name], PartitionData: []wire.ProduceRequestPartitionData{{Index: p, Records: records}}}}
 		})
@@ -285,6 +293,15 @@ func (t *topic) offset(w *world, p int32) int64 {
 	return part.start + w.Int64N(part.end-part.start+1)
 }
 
+// limit is a number of bytes that is soon reached. Where the server compresses, the sizes of batches are its own.
+func (w *world) limit(t *topic) int32 {
+	n := int32(w.IntN(300))
+	if t.recoded() {
+		return 1 << 20
+	}
+	return n
+}
+
 // session walks through an incremental fetch session (KIP-227).
 func (w *world) session(steps ...func(s *Side, f *wire.FetchRequest)) {
 	for i, change := range steps {
@@ -325,12 +342,12 @@ var fetchValid = []move{
 	},
 	func(w *world) { // limits, down to less than one batch
 		t := w.topic()
-		limit := int32(w.IntN(300))
+		limit := w.limit(t)
 		w.fetch(t, t.part(w), 0, func(f *wire.FetchRequest, one *wire.FetchRequestPartitions) { one.PartitionMaxBytes = limit })
 	},
 	func(w *world) {
 		t := w.topic()
-		limit := int32(w.IntN(300))
+		limit := w.limit(t)
 		w.fetch(t, t.part(w), 0, func(f *wire.FetchRequest, one *wire.FetchRequestPartitions) { f.MaxBytes = limit })
 	},
 	func(w *world) { // at the end, waiting in vain

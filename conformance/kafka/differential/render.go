@@ -9,6 +9,7 @@ import (
 	"sort"
 	"strings"
 
+	rec "github.com/millrace-io/millrace/internal/record"
 	"github.com/millrace-io/millrace/internal/wire"
 	"github.com/millrace-io/millrace/internal/wire/definitions"
 	"github.com/millrace-io/millrace/kafka"
@@ -34,6 +35,21 @@ func (s *Side) render(a Answer) []Leaf {
 	var leaves []Leaf
 	s.fields(&leaves, reflect.ValueOf(a.Response).Elem(), schema.Fields, a.Version, "", "")
 	return leaves
+}
+
+// shown writes a message as one line.
+func (s *Side) shown(m wire.Message, version int16) string {
+	var leaves []Leaf
+	s.fields(&leaves, reflect.ValueOf(m).Elem(), definitions.Load().Message(m.Info().Name).Fields, version, "", "")
+	return line(leaves)
+}
+
+func line(leaves []Leaf) string {
+	var b strings.Builder
+	for _, l := range leaves {
+		fmt.Fprintf(&b, "%s=%s ", l.Path, l.Value)
+	}
+	return b.String()
 }
 
 func (s *Side) fields(out *[]Leaf, v reflect.Value, fields []*definitions.Field, version int16, path, where string) {
@@ -90,9 +106,23 @@ func (s *Side) field(out *[]Leaf, v reflect.Value, f *definitions.Field, version
 		add("null")
 	case f.Type == definitions.Struct:
 		s.fields(out, reflect.Indirect(v), f.Fields, version, path, where)
+	case f.Type == definitions.Records:
+		add(s.batches(reflect.Indirect(v).Bytes(), s.isRecoded(where)))
+	case f.Name == "partition_size" && s.isRecoded(where):
+		add("some bytes")
 	default:
 		add(s.scalar(reflect.Indirect(v), f))
 	}
+}
+
+// isRecoded reports whether a place is about a topic whose batches the server compresses itself.
+func (s *Side) isRecoded(where string) bool {
+	for _, name := range strings.FieldsFunc(where, func(r rune) bool { return r == '/' || r == ':' }) {
+		if s.recoded[strings.TrimPrefix(strings.Trim(name, `"`), "id of ")] {
+			return true
+		}
+	}
+	return false
 }
 
 // identities are the fields by which elements of arrays are told apart.
@@ -149,8 +179,6 @@ func (s *Side) scalar(v reflect.Value, f *definitions.Field) string {
 		return fmt.Sprintf("%q", text)
 	case definitions.Bytes:
 		return fmt.Sprintf("%x", v.Bytes())
-	case definitions.Records:
-		return s.batches(v.Bytes())
 	}
 	if v.Type() == reflect.TypeFor[kafka.ErrorCode]() {
 		return kafka.ErrorCode(v.Int()).String()
@@ -206,34 +234,40 @@ func (s *Side) portSymbol(port int64) string {
 }
 
 // batches renders record batches: every header field, the payload by its checksum, producer ids as symbols and
-// times of a clock as such. A batch that the answer cuts off is shown as far as it goes.
-func (s *Side) batches(b []byte) string {
+// times of a clock as such. Of batches that the server compressed itself the payload is what it holds. What a fetch cut
+// off behind the last whole batch is left out, since no reader sees it: Apache Kafka fills its answer up with the
+// beginning of the next batch, Millrace ends it.
+func (s *Side) batches(b []byte, recoded bool) string {
 	var out []string
-	for len(b) >= 61 {
-		size := int(binary.BigEndian.Uint32(b[8:])) + 12
-		if size < 61 || size > len(b) {
+	for len(b) >= rec.HeaderLen {
+		size := int(int32(binary.BigEndian.Uint32(b[8:]))) + rec.LogOverhead
+		if size < rec.HeaderLen || size > len(b) {
 			break
 		}
-		batch := b[:size]
+		out = append(out, s.batch(rec.Batch(b[:size]), recoded))
 		b = b[size:]
-		stamp := func(at int) string {
-			n := int64(binary.BigEndian.Uint64(batch[at:]))
-			if n > clockFrom {
-				return "now"
-			}
-			return fmt.Sprint(n)
-		}
-		sum := crc32.Checksum(batch[21:], crc32.MakeTable(crc32.Castagnoli)) == binary.BigEndian.Uint32(batch[17:])
-		out = append(out, fmt.Sprintf("{offset %d epoch %d magic %d crc-ok %v attributes %d delta %d base-time %s max-time %s %s producer-epoch %d sequence %d count %d payload %d:%08x}",
-			binary.BigEndian.Uint64(batch), int32(binary.BigEndian.Uint32(batch[12:])), batch[16], sum, binary.BigEndian.Uint16(batch[21:]),
-			binary.BigEndian.Uint32(batch[23:]), stamp(27), stamp(35), s.producerSymbol(int64(binary.BigEndian.Uint64(batch[43:]))),
-			int16(binary.BigEndian.Uint16(batch[51:])), int32(binary.BigEndian.Uint32(batch[53:])), binary.BigEndian.Uint32(batch[57:]),
-			len(batch)-61, crc32.ChecksumIEEE(batch[61:])))
-	}
-	if len(b) > 0 {
-		out = append(out, fmt.Sprintf("and %d bytes", len(b)))
 	}
 	return strings.Join(out, " ")
+}
+
+func (s *Side) batch(b rec.Batch, recoded bool) string {
+	stamp := func(n int64) string {
+		if n > clockFrom {
+			return "now"
+		}
+		return fmt.Sprint(n)
+	}
+	payload := b.Payload()
+	if recoded {
+		plain, err := decompress(payload, int16(b.Codec()))
+		if err != nil {
+			return "a batch that does not decompress: " + err.Error()
+		}
+		payload = plain
+	}
+	return fmt.Sprintf("{offset %d epoch %d magic %d crc-ok %v attributes %d delta %d base-time %s max-time %s %s producer-epoch %d sequence %d count %d payload %d:%08x}",
+		b.BaseOffset(), b.LeaderEpoch(), b.Magic(), b.CheckCRC() == nil, uint16(b[21])<<8|uint16(b[22]), b.LastOffsetDelta(), stamp(b.BaseTimestamp()), stamp(b.MaxTimestamp()),
+		s.producerSymbol(b.ProducerID()), b.ProducerEpoch(), b.BaseSequence(), b.Count(), len(payload), crc32.ChecksumIEEE(payload))
 }
 
 // errorsIn collects the error codes that an answer holds, None aside.

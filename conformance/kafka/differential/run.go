@@ -25,20 +25,22 @@ type Runner struct {
 	Codes           map[wire.APIKey]map[kafka.ErrorCode]int // that Kafka answered with
 	Found           []Finding
 	Log             func(format string, args ...any)
+	Trace           func(format string, args ...any) // may be nil
 }
 
 // Finding is one difference that is not known, with what led to it.
 type Finding struct {
 	Difference
-	Sequence string
+	Sequence *Sequence
 	Step     string
+	Request  string // as Apache Kafka got it
 }
 
 // Run runs one sequence on both sides and records how they differ.
 func (r *Runner) Run(q *Sequence) error {
 	r.Sequences++
-	r.Kafka.begin()
-	r.Millrace.begin()
+	r.Kafka.begin(q.Recoded)
+	r.Millrace.begin(q.Recoded)
 	for i := range q.Steps {
 		step := &q.Steps[i]
 		if step.Settle != nil {
@@ -52,7 +54,7 @@ func (r *Runner) Run(q *Sequence) error {
 			}
 			continue
 		}
-		kafkaAnswer, millraceAnswer := r.do(r.Kafka, step), r.do(r.Millrace, step)
+		kafkaAnswer, millraceAnswer := r.do(r.Kafka, q, step), r.do(r.Millrace, q, step)
 		r.Requests++
 		if kafkaAnswer.Response != nil {
 			errorsIn(kafkaAnswer.Response, kafkaAnswer.Version, func(code kafka.ErrorCode) {
@@ -62,14 +64,18 @@ func (r *Runner) Run(q *Sequence) error {
 				r.Codes[step.Key][code]++
 			})
 		}
-		for _, d := range diff(step.Key, step.Version, r.Kafka.render(kafkaAnswer), r.Millrace.render(millraceAnswer)) {
-			r.note(d, q, fmt.Sprintf("%d (%s)", i, step.What))
+		theirs, ours := r.Kafka.render(kafkaAnswer), r.Millrace.render(millraceAnswer)
+		if r.Trace != nil {
+			r.Trace("%d %s: %s v%d\n    %s\n  Kafka %s\n  Millrace %s", i, step.What, step.Key, step.Version, r.Kafka.shown(kafkaAnswer.Request, step.Version), line(theirs), line(ours))
+		}
+		for _, d := range diff(step.Key, step.Version, theirs, ours) {
+			r.note(d, q, fmt.Sprintf("%d (%s)", i, step.What), r.Kafka.shown(kafkaAnswer.Request, step.Version))
 		}
 	}
 	return nil
 }
 
-func (r *Runner) note(d Difference, q *Sequence, step string) {
+func (r *Runner) note(d Difference, q *Sequence, step, request string) {
 	known := false
 	for _, k := range r.Known {
 		if k.matches(d) {
@@ -78,11 +84,11 @@ func (r *Runner) note(d Difference, q *Sequence, step string) {
 		}
 	}
 	if !known {
-		r.Found = append(r.Found, Finding{d, q.String(), step})
+		r.Found = append(r.Found, Finding{d, q, step, request})
 	}
 }
 
-func (r *Runner) do(s *Side, step *Step) Answer {
+func (r *Runner) do(s *Side, q *Sequence, step *Step) Answer {
 	message := step.Make(s)
 	body := message.AppendTo(nil, step.Version)
 	if step.Mangle != nil {
@@ -92,10 +98,14 @@ func (r *Runner) do(s *Side, step *Step) Answer {
 	if step.Future > 0 {
 		version = step.Future
 	}
-	began := time.Now()
-	answer := s.send(step.Conn, step.Key, version, body, step.Silent)
+	began, within := time.Now(), answerWithin
+	if step.Mute && s == r.Kafka {
+		within = 300 * time.Millisecond
+	}
+	answer := s.send(step.Conn, step.Key, version, body, step.Silent, within)
+	answer.Request = message
 	if took := time.Since(began); took > 2*time.Second {
-		r.Log("%s took %v to answer %s v%d (%s)", s.Name, took.Round(time.Millisecond), step.Key, version, step.What)
+		r.Log("%s took %v to answer %s v%d in %s (%s)", s.Name, took.Round(time.Millisecond), step.Key, version, q.again(), step.What)
 	}
 	if answer.Response != nil && step.After != nil {
 		step.After(s, answer.Response)
@@ -129,13 +139,13 @@ func (r *Runner) compareFiles(q *Sequence) {
 		for _, file := range names {
 			x, y := theirs[file], ours[file]
 			if x != y {
-				r.note(Difference{API: "files", Path: "log", Where: file, Kafka: x, Millrace: y}, q, "files of "+name)
+				r.note(Difference{API: "files", Path: "log", Where: file, Kafka: x, Millrace: y}, q, "files of "+name, "")
 			}
 		}
 	}
 }
 
-// files renders the .log files of a topic.
+// files renders the .log files of a topic: whole batches.
 func (s *Side) files(topic string) map[string]string {
 	out := make(map[string]string)
 	logs, _ := filepath.Glob(filepath.Join(s.Dir, topic+"-*", "*.log"))
@@ -154,7 +164,7 @@ func (s *Side) files(topic string) map[string]string {
 		if i := len(bytes.TrimRight(raw, "\x00")); i+61 < len(raw) {
 			raw = raw[:min(len(raw), batchesEnd(raw))]
 		}
-		out[filepath.Join(dir, filepath.Base(path))] = s.batches(raw)
+		out[filepath.Join(dir, filepath.Base(path))] = s.batches(raw, s.recoded[topic])
 	}
 	return out
 }

@@ -26,6 +26,7 @@ type Side struct {
 	TopicIDs  map[string]kafka.TopicID // by topic, of the running sequence
 	producers []int64                  // producer ids in the order they were handed out in the running sequence
 	SessionID int32                    // of the last full fetch
+	recoded   map[string]bool          // the topics of the running sequence whose batches the server compresses itself
 }
 
 type conn struct {
@@ -33,8 +34,13 @@ type conn struct {
 	correlation int32
 }
 
-// begin forgets what belonged to the last sequence.
-func (s *Side) begin() {
+// begin forgets what belonged to the last sequence. The topics named are those whose batches the server compresses
+// itself.
+func (s *Side) begin(recoded []string) {
+	s.recoded = make(map[string]bool)
+	for _, name := range recoded {
+		s.recoded[name] = true
+	}
 	s.TopicIDs = make(map[string]kafka.TopicID)
 	s.producers = nil
 	s.SessionID = 0
@@ -61,6 +67,7 @@ type Answer struct {
 	Closed   bool // the server closed the connection instead of answering
 	Timeout  bool // no answer came in time
 	None     bool // no answer was awaited (acks=0)
+	Request  wire.Message
 	Response wire.Message
 	Version  int16
 	Err      error // the answer could not be decoded
@@ -92,7 +99,7 @@ func (s *Side) dial(name string) (*conn, error) {
 const controllerConn = "controller"
 
 // send sends one request on the named connection and reads its answer. A body of bytes goes out as it is.
-func (s *Side) send(connName string, key wire.APIKey, version int16, body []byte, noAnswer bool) Answer {
+func (s *Side) send(connName string, key wire.APIKey, version int16, body []byte, noAnswer bool, within time.Duration) Answer {
 	c, err := s.dial(connName)
 	if err != nil {
 		return Answer{Err: err}
@@ -101,7 +108,7 @@ func (s *Side) send(connName string, key wire.APIKey, version int16, body []byte
 	frame := wire.AppendRequestHeader(make([]byte, 4, 64+len(body)), wire.RequestHeader{Key: key, Version: version, CorrelationID: c.correlation, ClientID: "differential"})
 	frame = append(frame, body...)
 	binary.BigEndian.PutUint32(frame, uint32(len(frame)-4))
-	c.SetDeadline(time.Now().Add(answerWithin))
+	c.SetDeadline(time.Now().Add(within))
 	answer := s.exchange(c, key, version, frame, noAnswer)
 	if answer.Closed || answer.Timeout || answer.Err != nil {
 		c.Close()
@@ -159,7 +166,7 @@ func classify(err error) Answer {
 
 // call sends a message and returns its answer; it is for steps that are not compared.
 func (s *Side) call(request wire.Message, key wire.APIKey, version int16) (wire.Message, error) {
-	answer := s.send("", key, version, request.AppendTo(nil, version), false)
+	answer := s.send("", key, version, request.AppendTo(nil, version), false, answerWithin)
 	switch {
 	case answer.Err != nil:
 		return nil, answer.Err

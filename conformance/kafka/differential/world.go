@@ -6,6 +6,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"io"
+	"maps"
 	"math/rand/v2"
 	"time"
 
@@ -27,6 +29,7 @@ type Step struct {
 	Mangle  func(body []byte) []byte   // what is sent instead of the message's bytes; the same damage on both sides
 	Future  int16                      // the version the header claims, when it is not Version
 	Silent  bool                       // no answer is awaited (acks=0)
+	Mute    bool                       // Apache Kafka never answers this; known.txt says why
 	After   func(s *Side, response wire.Message)
 	Settle  func(s *Side) (bool, error) // instead of a request: awaited on both sides, not compared
 }
@@ -39,6 +42,7 @@ type Sequence struct {
 	Seed    uint64
 	Steps   []Step
 	Topics  []string // those whose files are compared at the end
+	Recoded []string // those whose batches the server compresses itself
 }
 
 func (q *Sequence) String() string {
@@ -47,6 +51,15 @@ func (q *Sequence) String() string {
 		kind = "bad"
 	}
 	return fmt.Sprintf("%s v%d %s, seed %d", q.API, q.Version, kind, q.Seed)
+}
+
+// again is how to run the sequence alone.
+func (q *Sequence) again() string {
+	kind := "valid"
+	if q.Bad {
+		kind = "bad"
+	}
+	return fmt.Sprintf("-api %s -version %d -kind %s -per 1 -seed %d", q.API, q.Version, kind, q.Seed)
 }
 
 // world is what a plan knows of the state that it will have made.
@@ -77,6 +90,9 @@ func newWorld(seed uint64, q *Sequence) *world {
 
 func (w *world) add(steps ...Step) { w.seq.Steps = append(w.seq.Steps, steps...) }
 
+// last is the step that was added last.
+func (w *world) last() *Step { return &w.seq.Steps[len(w.seq.Steps)-1] }
+
 // version is a random version of an API that both sides have.
 func (w *world) version(key wire.APIKey) int16 {
 	info, _ := wire.Lookup(key)
@@ -100,6 +116,13 @@ func (w *world) topic() *topic { return w.topics[w.IntN(len(w.topics))] }
 
 func (t *topic) part(w *world) int32 { return int32(w.IntN(len(t.partitions))) }
 
+// recoded reports whether the server compresses the topic's batches itself: then their sizes are a matter of the
+// compressor, and only what they hold is compared.
+func (t *topic) recoded() bool {
+	codec := t.configs["compression.type"]
+	return codec != "" && codec != "producer"
+}
+
 // makeTopic creates a topic on both sides and waits until they serve it.
 func (w *world) makeTopic(partitions int, configs map[string]string) *topic {
 	t := &topic{name: w.name(), partitions: make([]partition, partitions), configs: configs}
@@ -108,8 +131,12 @@ func (w *world) makeTopic(partitions int, configs map[string]string) *topic {
 	}
 	w.topics = append(w.topics, t)
 	w.seq.Topics = append(w.seq.Topics, t.name)
+	if t.recoded() {
+		w.seq.Recoded = append(w.seq.Recoded, t.name)
+	}
+	asked := maps.Clone(configs) // the plan may change what it thinks the topic has
 	w.add(Step{What: "create " + t.name, Key: wire.KeyCreateTopics, Version: w.at(wire.KeyCreateTopics), Make: func(s *Side) wire.Message {
-		return createTopic(t.name, int32(partitions), configs)
+		return createTopic(t.name, int32(partitions), asked)
 	}}, Step{What: "await " + t.name, Settle: served(t.name, partitions)})
 	return t
 }
@@ -354,6 +381,27 @@ func compress(b []byte, codec int16) []byte {
 		return b
 	}
 	return out.Bytes()
+}
+
+func decompress(b []byte, codec int16) ([]byte, error) {
+	switch codec {
+	case 1:
+		z, err := gzip.NewReader(bytes.NewReader(b))
+		if err != nil {
+			return nil, err
+		}
+		return io.ReadAll(z)
+	case 3:
+		return io.ReadAll(lz4.NewReader(bytes.NewReader(b)))
+	case 4:
+		z, err := zstd.NewReader(bytes.NewReader(b))
+		if err != nil {
+			return nil, err
+		}
+		defer z.Close()
+		return io.ReadAll(z)
+	}
+	return b, nil
 }
 
 // settleFor bounds the wait for one Settle step.

@@ -106,15 +106,19 @@ func (t *Table) topicName(image *metadata.Image, version int16, id kafka.TopicID
 	return string(name)
 }
 
-// refuse answers every partition with an error, and the request too where its version can say so.
+// refuse answers the request as a whole with an error, below version 13 every partition too: older clients may not
+// look at the first. Kafka gives the session back as it was named.
 func (c *fetchCall) refuse(code kafka.ErrorCode) {
-	c.encoder.Begin(c.r.Header.Version, c.r.Header.CorrelationID, 0, code, 0, len(c.in.Topics))
+	if c.r.Header.Version >= 13 {
+		c.in.Topics = c.in.Topics[:0]
+	}
+	c.encoder.Begin(c.r.Header.Version, c.r.Header.CorrelationID, 0, code, c.in.SessionID, len(c.in.Topics))
 	for i := range c.in.Topics {
 		topic := &c.in.Topics[i]
 		c.encoder.Topic(topic.TopicID, string(topic.Name), len(topic.Partitions))
 		for j := range topic.Partitions {
 			result := wire.NewFetchResult()
-			result.Partition, result.Err, result.HighWatermark = topic.Partitions[j].Partition, code, -1
+			result.Partition, result.Err, result.HighWatermark, result.Aborted = topic.Partitions[j].Partition, code, -1, noneAborted
 			c.encoder.Partition(&result)
 		}
 	}
@@ -146,6 +150,10 @@ func (c *fetchCall) answer() {
 	c.complete(leaders)
 }
 
+// noneAborted is the list of aborted transactions of a partition that was not read; of one that was it is null unless
+// read_committed asks for it.
+var noneAborted = []wire.FetchResponseAbortedTransactions{}
+
 func sameTopic(a, b *replica.FetchedPartition) bool {
 	return a.TopicID == b.TopicID && a.Topic == b.Topic
 }
@@ -164,6 +172,9 @@ func (c *fetchCall) partition(p *replica.FetchedPartition, leaders []int32) []in
 		for i, a := range p.Aborted {
 			result.Aborted[i] = wire.FetchResponseAbortedTransactions{ProducerID: a.ProducerID, FirstOffset: a.FirstOffset}
 		}
+	}
+	if p.Unread {
+		result.Aborted = noneAborted
 	}
 	if p.Slice.Range != nil {
 		result.Records = p.Slice.Range

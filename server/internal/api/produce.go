@@ -4,9 +4,11 @@ import (
 	"sync"
 	"time"
 
+	"github.com/millrace-io/millrace/internal/record"
 	"github.com/millrace-io/millrace/internal/wire"
 	"github.com/millrace-io/millrace/kafka"
 	"github.com/millrace-io/millrace/server/internal/listener"
+	"github.com/millrace-io/millrace/server/internal/metadata"
 	"github.com/millrace-io/millrace/server/internal/replica"
 )
 
@@ -15,6 +17,13 @@ import (
 // acks is 0 (no answer; an error closes the connection), 1 or -1. From version 8 on the answer says which records of a
 // batch were refused (KIP-467), from version 10 on who leads instead (KIP-951). A partition that stands twice in a
 // request counts once, with the records that come last, as in Kafka.
+//
+// The order of the checks is the order of the codes:
+//
+//	the whole request  a first batch that is none (CORRUPT_MESSAGE), of a transaction without a transactional id
+//	                   (TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
+//	each partition     authorized, known, the records as sent (record.ValidateOptions.Sent), acks; then what replica
+//	                   and commitlog say
 //
 // The path makes no garbage: the request is decoded into pooled memory, records are patched in the connection's own
 // buffer, and the answer is encoded into a pooled one.
@@ -30,6 +39,8 @@ type produceCall struct {
 	parts   [1]wire.Part
 	frame   []byte
 	release func()
+	// whole is what refuses the request as a whole.
+	whole error
 }
 
 // produceTopic is a topic of the answer: the next entries are its partitions.
@@ -64,10 +75,7 @@ func (t *Table) produce(r *listener.Request) {
 	a.Acks, a.Version, a.Timeout = c.in.Acks, r.Header.Version, time.Duration(c.in.TimeoutMs)*time.Millisecond
 	a.Entries, c.topics = a.Entries[:0], c.topics[:0]
 	image := t.o.Image()
-	var refusal error
-	if a.Acks < -1 || a.Acks > 1 {
-		refusal = kafka.InvalidRequiredAcks
-	}
+	c.whole = nil
 	for i := range c.in.Topics {
 		topic := &c.in.Topics[i]
 		name := ""
@@ -78,18 +86,27 @@ func (t *Table) produce(r *listener.Request) {
 		} else if name = t.o.Replicas.TopicName(topic.Name); name == "" {
 			name = string(topic.Name)
 		}
-		err := refusal
-		if err == nil && t.o.Authorizer != nil && !(&call{Request: r, t: t}).allowed(OpWrite, ResTopic, name) {
-			err = kafka.TopicAuthorizationFailed
-		}
 		c.topics = append(c.topics, produceTopic{topic.TopicID, name, len(topic.Partitions)})
+		denied := t.o.Authorizer != nil && !(&call{Request: r, t: t}).allowed(OpWrite, ResTopic, name)
 		for j := range topic.Partitions {
 			p := &topic.Partitions[j]
 			e := c.entry()
-			e.Topic, e.TopicID, e.Partition, e.Records, e.Err = name, topic.TopicID, p.Index, p.Records, err
-			if e.Err == nil && transactional(p.Records) {
-				e.Err = kafka.InvalidTxnState.Errorf("transactions are not served by this broker")
+			e.Topic, e.TopicID, e.Partition, e.Records = name, topic.TopicID, p.Index, p.Records
+			c.judgeFirst(e)
+			switch {
+			case e.Err != nil:
+			case name == "" && r.Header.Version >= 13:
+				e.Err = kafka.UnknownTopicID
+			case denied:
+				e.Err = kafka.TopicAuthorizationFailed
+			case a.Acks < -1 || a.Acks > 1:
+				e.Err = c.badAcks(e, image)
 			}
+		}
+	}
+	for i := range a.Entries {
+		if c.whole != nil {
+			a.Entries[i].Err = c.whole
 		}
 	}
 	c.dropRepeated()
@@ -107,9 +124,31 @@ func (c *produceCall) entry() *replica.AppendEntry {
 	return &c.append.Entries[len(c.append.Entries)-1]
 }
 
-// transactional reports whether the first batch belongs to a transaction.
-func transactional(records []byte) bool {
-	return len(records) > 22 && records[16] == 2 && records[22]&0x10 != 0
+// judgeFirst looks at the first batch of an entry for what refuses the whole request, and for transactions.
+func (c *produceCall) judgeFirst(e *replica.AppendEntry) {
+	first, err := record.First(e.Records)
+	switch {
+	case c.whole != nil:
+	case err != nil:
+		c.whole = err
+	case first == nil || first.Magic() != 2 || !first.Transactional():
+	case c.in.TransactionalID == nil || !(&call{Request: c.r, t: c.t}).allowed(OpWrite, ResTxnID, string(c.in.TransactionalID)):
+		c.whole = kafka.TransactionalIDAuthorizationFailed
+	default:
+		e.Err = kafka.InvalidTxnState.Errorf("transactions are not served by this broker")
+	}
+}
+
+// badAcks is what a partition answers to acks that mean nothing.
+func (c *produceCall) badAcks(e *replica.AppendEntry, image *metadata.Image) error {
+	if image.Topic(e.Topic).Partition(e.Partition) == nil {
+		return kafka.UnknownTopicOrPartition
+	}
+	o := record.ValidateOptions{ProduceVersion: c.r.Header.Version}
+	if err := o.Sent(e.Records); err != nil {
+		return err
+	}
+	return kafka.InvalidRequiredAcks
 }
 
 func refused(entries []replica.AppendEntry) bool {
@@ -260,7 +299,8 @@ func (c *produceCall) answer() {
 	r.Complete(wire.Response{Parts: c.parts[:], OnRelease: c.release})
 }
 
-// refuse fills in what went wrong. Kafka gives a message only where records were looked at one by one.
+// refuse fills in what went wrong. Kafka gives a message only where records were looked at one by one, and where the
+// request is refused as a whole.
 func (c *produceCall) refuse(result *wire.ProduceResult, e *replica.AppendEntry, leaders []int32) []int32 {
 	result.Err = kafka.CodeOf(e.Err)
 	if result.Err == kafka.UnknownServerError {
@@ -270,8 +310,8 @@ func (c *produceCall) refuse(result *wire.ProduceResult, e *replica.AppendEntry,
 		text := one.Message
 		result.RecordErrors = append(result.RecordErrors, wire.ProduceResponseRecordErrors{BatchIndex: int32(one.Index), BatchIndexErrorMessage: &text})
 	}
-	if len(e.RecordErrors) > 0 || result.Err == kafka.InvalidTimestamp || result.Err == kafka.InvalidRecord {
-		result.Message = e.Err.Error()
+	if message := kafka.MessageOf(e.Err); message != nil && (len(e.RecordErrors) > 0 || c.whole != nil) {
+		result.Message = *message
 	}
 	if e.Leader.Known {
 		result.LeaderID, result.LeaderEpoch = e.Leader.Leader, e.Leader.Epoch
@@ -294,7 +334,7 @@ func (c *produceCall) endpoints(leaders []int32) []wire.ProduceResponseNodeEndpo
 
 // recycle forgets the request. Memory that a large one needed is not kept.
 func (c *produceCall) recycle() {
-	c.r, c.t = nil, nil
+	c.r, c.t, c.whole = nil, nil, nil
 	if cap(c.append.Entries) > 4096 || cap(c.frame) > 256<<10 {
 		return
 	}

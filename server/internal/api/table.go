@@ -213,7 +213,6 @@ func controllerHandlers() map[wire.APIKey]handler {
 		wire.KeyDescribeConfigs:         answer(describeConfigs),
 		wire.KeyAlterConfigs:            blocking(alterConfigs),
 		wire.KeyIncrementalAlterConfigs: blocking(incrementalAlterConfigs),
-		wire.KeyListConfigResources:     answer(listConfigResources),
 		wire.KeyDescribeCluster:         answer(describeCluster),
 		wire.KeyDescribeQuorum:          answer(describeQuorum),
 		wire.KeyElectLeaders:            blocking(electLeaders),

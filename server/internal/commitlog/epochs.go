@@ -37,7 +37,7 @@ func (e *epochs) assign(epoch int32, start int64) bool {
 // endOf answers OffsetForLeaderEpoch: the largest epoch not above the one asked for, and where it ended; -1 and -1
 // when that is not known.
 func (e *epochs) endOf(epoch int32, logEnd int64) (int32, int64) {
-	if epoch < 0 {
+	if epoch == -1 {
 		return -1, -1
 	}
 	if e.latest() == epoch {

@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"fmt"
 	"sync/atomic"
 	"time"
 
@@ -189,7 +190,7 @@ func (m *Manager) readAll(req *FetchRequest) (bytes int64, answer bool) {
 		r := &req.Responses[len(req.Responses)-1]
 		p, err := m.readable(req, r)
 		if err != nil {
-			r.Err = err
+			r.Err, r.Unread = err, true
 			unreadable = append(unreadable, *r)
 			req.Responses = req.Responses[:len(req.Responses)-1]
 			answer = true
@@ -227,7 +228,7 @@ func (m *Manager) readAll(req *FetchRequest) (bytes int64, answer bool) {
 // readable looks a partition up. An error is one that Kafka finds before it reads: the topic is not known or not
 // the caller's to read. A nil partition without an error is one that lives elsewhere.
 func (m *Manager) readable(req *FetchRequest, r *FetchedPartition) (*Partition, error) {
-	if r.Topic == "" && !r.TopicID.IsZero() {
+	if r.Topic == "" && req.Version >= 13 {
 		r.Topic = m.nameOf(r.TopicID)
 		if r.Topic == "" {
 			return nil, kafka.UnknownTopicID
@@ -282,6 +283,9 @@ func (p *Partition) read(req *FetchRequest, it *FetchPartition, r *FetchedPartit
 	case viewAll:
 		limit = p.log.EndOffset()
 	}
+	if maxBytes < 0 && it.FetchOffset >= r.LogStartOffset && it.FetchOffset < limit {
+		return fmt.Errorf("read %s: at most %d bytes are asked for", p.tp(), maxBytes) // UNKNOWN_SERVER_ERROR, as in Kafka
+	}
 	p.touch()
 	slice, err := p.log.Read(it.FetchOffset, maxBytes, limit, first)
 	if err != nil {
@@ -332,14 +336,20 @@ func (p *Partition) readFailed(err error) error {
 
 // epochEnd says where an epoch ended in this log. The current epoch has not: its end is the log's.
 func (p *Partition) epochEnd(role *role, epoch int32) (EpochEnd, error) {
-	if role.leading {
-		p.mu.RLock()
-		err := p.ensureEpoch()
-		p.mu.RUnlock()
-		if err != nil {
-			return EpochEnd{-1, -1}, p.readFailed(err)
-		}
+	if err := p.tellEpoch(role); err != nil {
+		return EpochEnd{-1, -1}, err
 	}
 	found, end := p.log.EndOffsetForEpoch(epoch)
 	return EpochEnd{found, end}, nil
+}
+
+// tellEpoch tells the log of the leader epoch before it is asked about epochs.
+func (p *Partition) tellEpoch(role *role) error {
+	if !role.leading {
+		return nil
+	}
+	p.mu.RLock()
+	err := p.ensureEpoch()
+	p.mu.RUnlock()
+	return p.readError(err)
 }

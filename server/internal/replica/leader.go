@@ -3,6 +3,7 @@ package replica
 import (
 	"time"
 
+	"github.com/millrace-io/millrace/internal/record"
 	"github.com/millrace-io/millrace/kafka"
 	"github.com/millrace-io/millrace/server/internal/commitlog"
 )
@@ -35,13 +36,12 @@ func (m *Manager) Append(req *AppendRequest) {
 // appendEntry appends the records for one partition, and parks the entry when it has to wait.
 func (m *Manager) appendEntry(req *AppendRequest, e *AppendEntry, now time.Time, wake *wakes) {
 	if !req.Internal && kafka.IsInternalTopic(e.Topic) {
-		e.Err = kafka.InvalidTopicException.Errorf("Cannot append to internal topic %s", e.Topic)
+		m.refuse(req, e, kafka.InvalidTopicException.Errorf("Cannot append to internal topic %s", e.Topic))
 		return
 	}
 	p, err := m.find(e.Topic, e.TopicID, e.Partition)
 	if err != nil {
-		e.Err = err
-		e.Leader = m.hint(e.Topic, e.Partition, err)
+		m.refuse(req, e, err)
 		return
 	}
 	t := p.topic
@@ -49,8 +49,7 @@ func (m *Manager) appendEntry(req *AppendRequest, e *AppendEntry, now time.Time,
 	info, err := p.append(req, e, now)
 	if err != nil {
 		t.failedProduce.Add(1)
-		e.Err = p.appendFailed(e, info, err)
-		e.Leader = m.hint(e.Topic, e.Partition, err)
+		m.refuse(req, e, p.appendFailed(e, info, err))
 		return
 	}
 	e.BaseOffset, e.LogAppendTime, e.LogStartOffset = info.FirstOffset, info.LogAppendTime, info.StartOffset
@@ -60,6 +59,23 @@ func (m *Manager) appendEntry(req *AppendRequest, e *AppendEntry, now time.Time,
 	}
 	p.await(req, e, info.Position)
 	p.collect(wake)
+}
+
+// refuse answers an entry with an error. What is wrong with the records as they were sent comes first: Kafka looks at
+// that before it looks at the partition, and then tells nothing of it.
+func (m *Manager) refuse(req *AppendRequest, e *AppendEntry, err error) {
+	e.Err, e.Leader = err, m.hint(e.Topic, e.Partition, err)
+	if req.Origin != commitlog.Client {
+		return
+	}
+	switch kafka.CodeOf(err) {
+	case kafka.UnknownTopicOrPartition, kafka.UnknownTopicID:
+		return
+	}
+	o := record.ValidateOptions{Partition: kafka.TopicPartition{Topic: e.Topic, Partition: e.Partition}, ProduceVersion: req.Version}
+	if sent := o.Sent(e.Records); sent != nil {
+		e.Err, e.Leader, e.LogStartOffset, e.RecordErrors = sent, LeaderHint{}, -1, nil
+	}
 }
 
 // append checks that this replica may take the records, and appends them. What the class promises is then put on

@@ -31,6 +31,9 @@ func (m *Manager) ListOffsets(q OffsetQuery) (OffsetResult, error) {
 	case kafka.TimestampLatest:
 		return OffsetResult{Offset: limit, Timestamp: -1, LeaderEpoch: role.epoch}, nil
 	case kafka.TimestampEarliest, kafka.TimestampEarliestLocal: // without tiering the local log is all there is
+		if err := p.tellEpoch(&role); err != nil {
+			return none, err
+		}
 		start := p.log.StartOffset()
 		return OffsetResult{Offset: start, Timestamp: -1, LeaderEpoch: p.log.EpochAt(start)}, nil
 	case kafka.TimestampLatestTiered, kafka.TimestampEarliestPendingUpload:

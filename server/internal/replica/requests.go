@@ -128,6 +128,7 @@ type FetchedPartition struct {
 	TopicID          kafka.TopicID
 	Partition        int32
 	Err              error
+	Unread           bool  // the error is one that is known before the partition is read
 	HighWatermark    int64 // -1 with an error
 	LastStableOffset int64
 	LogStartOffset   int64
