@@ -82,11 +82,15 @@ func TestDifferential(t *testing.T) {
 		}
 		info, _ := wire.Lookup(key)
 		began, requests := time.Now(), r.Requests
+		times := rounds(key, *per)
+		if *version >= 0 {
+			times = *per
+		}
 		for v := info.MinVersion; v <= info.MaxVersion; v++ {
 			if *version >= 0 && v != int16(*version) {
 				continue
 			}
-			for range *per {
+			for range times {
 				for _, bad := range []bool{false, true} {
 					if *kind != "" && bad != (*kind == "bad") {
 						continue

@@ -42,24 +42,26 @@ var books = map[wire.APIKey]book{
 // keys returns the APIs of books in order.
 func keys() []wire.APIKey { return slices.Sorted(maps.Keys(books)) }
 
-// plan makes the sequence of a seed. A bad sequence is bad requests amid valid ones; one in five of its moves is
-// a request whose bytes are damaged.
+// movesEach is how many moves a sequence makes.
+const movesEach = 3
+
+// plan makes the sequence of a seed. A bad sequence is bad requests amid valid ones. The moves are dealt in turn, so
+// that sequences of consecutive seeds, of which every other one is bad, make them all.
 func plan(key wire.APIKey, version int16, bad bool, seed uint64) *Sequence {
 	q := &Sequence{API: key, Version: version, Bad: bad, Seed: seed}
 	w := newWorld(seed, q)
-	b := books[key]
+	moves := books[key].valid
+	if bad {
+		moves = books[key].bad
+	}
 	w.makeTopic(1+w.IntN(3), w.someConfigs())
 	for range 1 + w.IntN(3) {
 		w.appendBatch(w.topic())
 	}
-	for range 2 + w.IntN(3) {
-		switch {
-		case bad && w.IntN(5) == 0:
+	for i := range uint64(movesEach) {
+		moves[(seed/2*movesEach+i)%uint64(len(moves))](w)
+		if bad && w.IntN(5) == 0 {
 			w.damaged(key)
-		case bad:
-			b.bad[w.IntN(len(b.bad))](w)
-		default:
-			b.valid[w.IntN(len(b.valid))](w)
 		}
 		if w.IntN(2) == 0 {
 			w.filler()
@@ -68,6 +70,15 @@ func plan(key wire.APIKey, version int16, bad bool, seed uint64) *Sequence {
 	w.readBack()
 	w.sweep()
 	return q
+}
+
+// rounds is how many times the versions of an API are gone through: as often as asked, and until every move was made.
+func rounds(key wire.APIKey, asked int) int {
+	info, _ := wire.Lookup(key)
+	versions := int(info.MaxVersion-info.MinVersion) + 1
+	b := books[key]
+	moves := max(len(b.valid), len(b.bad))
+	return max(asked, (moves+versions*movesEach-1)/(versions*movesEach))
 }
 
 // filler is a request of another API, so that states meet.

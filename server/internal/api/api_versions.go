@@ -19,14 +19,14 @@ var softwareName = regexp.MustCompile(`^[a-zA-Z0-9](?:[a-zA-Z0-9\-.]*[a-zA-Z0-9]
 
 func apiVersions(c *call, request *wire.ApiVersionsRequest) wire.Message {
 	response := wire.NewApiVersionsResponse()
+	if !validAPIVersions(request, c.version()) {
+		response.ErrorCode = kafka.InvalidRequest
+		return response
+	}
 	if c.version() >= 3 {
-		if !softwareName.MatchString(request.ClientSoftwareName) || !softwareName.MatchString(request.ClientSoftwareVersion) {
-			response.ErrorCode = kafka.InvalidRequest
-			return response
-		}
 		c.Conn.SoftwareName, c.Conn.SoftwareVersion = request.ClientSoftwareName, request.ClientSoftwareVersion
 	}
-	if c.version() >= 5 && (request.ClusterID != nil && *request.ClusterID != c.t.o.ClusterID || request.NodeID != kafka.NoNode && request.NodeID != c.t.o.NodeID) {
+	if c.version() >= 5 && request.ClusterID != nil && (*request.ClusterID != c.t.o.ClusterID || request.NodeID != c.t.o.NodeID) {
 		response.ErrorCode = kafka.RebootstrapRequired
 		return response
 	}
@@ -60,4 +60,13 @@ func (c *call) finalizedFeatures() map[string]int16 {
 		return !known || level > served.Max
 	})
 	return finalized
+}
+
+// validAPIVersions reports whether a client names itself properly, and the node that it believes to talk to by both
+// cluster and number or not at all.
+func validAPIVersions(request *wire.ApiVersionsRequest, version int16) bool {
+	if version >= 5 && (request.ClusterID == nil) != (request.NodeID == kafka.NoNode) {
+		return false
+	}
+	return version < 3 || softwareName.MatchString(request.ClientSoftwareName) && softwareName.MatchString(request.ClientSoftwareVersion)
 }

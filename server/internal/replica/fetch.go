@@ -295,11 +295,13 @@ func (p *Partition) read(req *FetchRequest, it *FetchPartition, r *FetchedPartit
 	if req.Isolation == kafka.ReadCommitted {
 		r.Aborted = []commitlog.AbortedTxn{}
 		if slice.Range != nil {
-			if r.Aborted, err = p.log.AbortedTxns(it.FetchOffset, slice.NextOffset); err != nil {
+			aborted, err := p.log.AbortedTxns(it.FetchOffset, slice.NextOffset)
+			if err != nil {
 				slice.Range.Release()
 				r.Slice = commitlog.Slice{}
 				return p.readFailed(err)
 			}
+			r.Aborted = append(r.Aborted, aborted...)
 		}
 	}
 	if slice.Range != nil {
