@@ -209,14 +209,22 @@ func (t *Table) Unknown(name string) error {
 // Nearest returns the name that a mistyped one was most likely meant to be, or "" when none is near: at most
 // a third of the letters may differ.
 func (t *Table) Nearest(name string) string {
-	best, bestDistance := "", max(2, len(name)/3)+1
-	folded := strings.ToLower(strings.ReplaceAll(trim(name), "_", "."))
-	for _, k := range t.keys {
-		if k.Internal {
-			continue
+	return Nearest(strings.ReplaceAll(trim(name), "_", "."), func(yield func(string) bool) {
+		for _, k := range t.keys {
+			if !k.Internal && !yield(k.Name) {
+				return
+			}
 		}
-		if d := distance(folded, k.Name, bestDistance); d < bestDistance {
-			best, bestDistance = k.Name, d
+	})
+}
+
+// Nearest is Table.Nearest among other names; the case of letters does not count.
+func Nearest(name string, among iter.Seq[string]) string {
+	best, bestDistance := "", max(2, len(name)/3)+1
+	folded := strings.ToLower(name)
+	for candidate := range among {
+		if d := distance(folded, strings.ToLower(candidate), bestDistance); d < bestDistance {
+			best, bestDistance = candidate, d
 		}
 	}
 	return best

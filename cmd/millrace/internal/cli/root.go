@@ -21,11 +21,21 @@ var commands = []func() *cobra.Command{
 	upCommand,
 	serverCommand,
 	storageCommand,
+	topicCommand,
+	produceCommand,
+	consumeCommand,
+	configCommand,
 	versionCommand,
 }
 
+// Groups of commands in the help.
+const (
+	nodeGroup   = "node"
+	clientGroup = "client"
+)
+
 // Main runs what the arguments say and returns the exit code: 0; 1 when the command failed, which has been
-// said on stderr in one sentence; 2 when the command line is wrong.
+// said on stderr in one sentence; 2 when the command line is wrong; 130 when Ctrl-C ended it.
 //
 // A binary called by the name of a Kafka script, with or without .sh, is that script: `kafka-topics.sh
 // --list` runs `millrace kafka-topics --list`.
@@ -51,7 +61,12 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	case errors.As(err, &exit):
 		return int(exit)
 	}
-	fmt.Fprintln(stderr, "millrace:", err)
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return interrupted
+	}
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		fmt.Fprintln(stderr, "millrace:", line)
+	}
 	var usage usageError
 	if errors.As(err, &usage) {
 		return 2
@@ -67,6 +82,10 @@ func Root() *cobra.Command {
 		Long: `Millrace is an event-streaming platform in one binary that speaks Apache Kafka's protocol.
 
   millrace up                        start a node on this machine, with nothing to configure
+  millrace topic create greetings    make a topic
+  millrace produce greetings         write lines to it
+  millrace consume greetings -f      read them, and those to come
+
   millrace server FILE.properties    start a node from Kafka's own properties`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -81,6 +100,7 @@ func Root() *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usagef("%s; `%s --help` lists the flags", err, cmd.CommandPath())
 	})
+	root.AddGroup(&cobra.Group{ID: nodeGroup, Title: "Run a node:"}, &cobra.Group{ID: clientGroup, Title: "Work with a cluster, this one or any other Kafka:"})
 	for _, make := range commands {
 		root.AddCommand(make())
 	}
@@ -135,6 +155,9 @@ func arguments(least, most int, what string) cobra.PositionalArgs {
 type usageError struct{ error }
 
 func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// interrupted is the exit code of a command that Ctrl-C ended before it was done.
+const interrupted = 130
 
 // exitCode ends the process with a code when everything has been said already.
 type exitCode int

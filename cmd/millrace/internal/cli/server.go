@@ -23,8 +23,9 @@ func serverCommand() *cobra.Command {
 		logLevel  string
 	)
 	cmd := &cobra.Command{
-		Use:   "server FILE.properties",
-		Short: "Start a node from Kafka's own properties",
+		Use:     "server FILE.properties",
+		GroupID: nodeGroup,
+		Short:   "Start a node from Kafka's own properties",
 		Long: `Server starts a node from a properties file of Apache Kafka: node.id, process.roles, listeners, controller.quorum.voters,
 log.dirs and all the others. Keys that have no meaning here are accepted with one warning; an unknown key is an error.
 

@@ -32,8 +32,9 @@ type upOptions struct {
 func upCommand() *cobra.Command {
 	var o upOptions
 	cmd := &cobra.Command{
-		Use:   "up",
-		Short: "Start a node on this machine, with nothing to configure",
+		Use:     "up",
+		GroupID: nodeGroup,
+		Short:   "Start a node on this machine, with nothing to configure",
 		Long: `Up starts a whole node on this machine, with nothing to configure. Its data stays in the data directory, so that
 the next "millrace up" finds it again; Ctrl-C stops it.
 
@@ -173,9 +174,9 @@ func greet(w io.Writer, s *server.Server, dir string) {
 	fmt.Fprintf(w, "  Data           %s\n", dir)
 	fmt.Fprintf(w, "  Cluster        %s\n\n", s.ClusterID())
 	fmt.Fprintf(w, "Try, in another terminal:\n\n")
-	fmt.Fprintf(w, "  millrace kafka-topics --create --topic greetings%s\n", bootstrap)
-	fmt.Fprintf(w, "  echo hello | millrace kafka-console-producer --topic greetings%s\n", bootstrap)
-	fmt.Fprintf(w, "  millrace kafka-console-consumer --topic greetings --from-beginning%s\n\n", bootstrap)
+	fmt.Fprintf(w, "  millrace topic create greetings%s\n", bootstrap)
+	fmt.Fprintf(w, "  echo hello | millrace produce greetings%s\n", bootstrap)
+	fmt.Fprintf(w, "  millrace consume greetings --follow%s\n\n", bootstrap)
 	fmt.Fprintf(w, "Ctrl-C stops it.\n")
 }
 

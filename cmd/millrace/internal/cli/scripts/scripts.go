@@ -49,7 +49,7 @@ func All() []Script {
 // Run runs the tool and returns its exit code.
 func (s Script) Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	out := bufio.NewWriterSize(stdout, 1<<16)
-	c := &call{Context: ctx, args: args, in: stdin, out: out, err: stderr, prompt: terminal(stdin) && terminal(stdout)}
+	c := &call{Context: ctx, args: args, in: stdin, out: out, err: stderr, prompt: Terminal(stdin) && Terminal(stdout)}
 	err := s.run(c)
 	if flushErr := out.Flush(); err == nil && flushErr != nil {
 		err = flushErr
@@ -151,12 +151,16 @@ func splitAround(s, separator string) []string {
 	return parts
 }
 
-// terminal reports whether a stream is one that a person sits at.
-func terminal(stream any) bool {
+// Terminal reports whether a stream is one that a person sits at.
+func Terminal(stream any) bool {
 	f, ok := stream.(*os.File)
 	if !ok {
 		return false
 	}
 	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0 && info.Name() != "null"
+	if err != nil || info.Mode()&os.ModeCharDevice == 0 {
+		return false
+	}
+	null, err := os.Stat(os.DevNull) // the other character device that programs are often given
+	return err != nil || !os.SameFile(info, null)
 }

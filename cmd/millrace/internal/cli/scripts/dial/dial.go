@@ -93,8 +93,9 @@ func (p Properties) Options() ([]kgo.Opt, error) {
 		options = append(options, kgo.Rack(rack))
 	}
 	for key, option := range map[string]func(time.Duration) kgo.Opt{
-		"request.timeout.ms":  kgo.RequestTimeoutOverhead,
-		"metadata.max.age.ms": kgo.MetadataMaxAge,
+		"request.timeout.ms":     kgo.RequestTimeoutOverhead,
+		"metadata.max.age.ms":    kgo.MetadataMaxAge,
+		"default.api.timeout.ms": kgo.RetryTimeout,
 		"retry.backoff.ms": func(d time.Duration) kgo.Opt {
 			return kgo.RetryBackoffFn(func(int) time.Duration { return d })
 		},
