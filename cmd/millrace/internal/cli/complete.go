@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -29,7 +30,7 @@ func completing(cmd *cobra.Command, c *connection) (*cluster, context.CancelFunc
 // completeTopics completes names of topics, for at most so many arguments; -1 is any number. Names that stand
 // on the command line already are left out.
 func completeTopics(c *connection, most int) cobra.CompletionFunc {
-	return func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	return func(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
 		if most >= 0 && len(args) >= most {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
@@ -42,13 +43,15 @@ func completeTopics(c *connection, most int) cobra.CompletionFunc {
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
-		names := slices.DeleteFunc(topics.Names(), func(name string) bool { return slices.Contains(args, name) })
+		names := slices.DeleteFunc(topics.Names(), func(name string) bool {
+			return slices.Contains(args, name) || !strings.HasPrefix(name, word)
+		})
 		return names, cobra.ShellCompDirectiveNoFileComp
 	}
 }
 
-// completeKeys completes the keys of configs; after is what follows a key.
-func completeKeys(cmd *cobra.Command, c *connection, kind kmsg.ConfigResourceType, after string) ([]string, cobra.ShellCompDirective) {
+// completeKeys completes the key of a config; after is what follows it.
+func completeKeys(cmd *cobra.Command, c *connection, kind kmsg.ConfigResourceType, word, after string) ([]string, cobra.ShellCompDirective) {
 	directive := cobra.ShellCompDirectiveNoFileComp
 	if after != "" {
 		directive |= cobra.ShellCompDirectiveNoSpace
@@ -60,7 +63,9 @@ func completeKeys(cmd *cobra.Command, c *connection, kind kmsg.ConfigResourceTyp
 	defer done()
 	var words []string
 	for _, key := range cl.configKeys(cmd.Context(), kind, "") {
-		words = append(words, key+after)
+		if strings.HasPrefix(key, word) {
+			words = append(words, key+after)
+		}
 	}
 	return words, directive
 }

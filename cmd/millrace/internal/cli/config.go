@@ -90,7 +90,7 @@ func completeEntity(c *connection, after string) cobra.CompletionFunc {
 		e, _, err := parseEntity(cmd, args)
 		switch {
 		case err == nil:
-			return completeKeys(cmd, c, e.kind, after)
+			return completeKeys(cmd, c, e.kind, word, after)
 		case args[0] == "topic" && len(args) == 1:
 			return completeTopics(c, -1)(cmd, nil, word)
 		}

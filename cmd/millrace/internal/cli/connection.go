@@ -43,7 +43,7 @@ func (c *connection) flags(cmd *cobra.Command) {
 // controllerFlag adds --bootstrap-controller to commands that controllers answer as well.
 func (c *connection) controllerFlag(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&c.controller, "bootstrap-controller", "", "the controllers to ask in place of brokers, as HOST:PORT with commas between")
-	cmd.MarkFlagsMutuallyExclusive("bootstrap-server", "bootstrap-controller")
+	exclusive(cmd, "bootstrap-server", "bootstrap-controller")
 	cmd.RegisterFlagCompletionFunc("bootstrap-controller", cobra.NoFileCompletions)
 }
 

@@ -59,7 +59,7 @@ until Ctrl-C. Each partition is in order; records of several partitions come as 
 	f.StringVarP(&o.format, "format", "F", `%v\n`, "how to print a record; see above")
 	f.StringVar(&o.null, "null", "", "what to print for a key or value that is null")
 	f.StringVar(&o.isolation, "isolation", "", "read_committed leaves out records of transactions that are open or aborted, read_uncommitted (the default) does not")
-	cmd.MarkFlagsMutuallyExclusive("format", "output")
+	exclusive(cmd, "format", "output")
 	cmd.RegisterFlagCompletionFunc("isolation", cobra.FixedCompletions([]string{"read_committed", "read_uncommitted"}, cobra.ShellCompDirectiveNoFileComp))
 	cmd.RegisterFlagCompletionFunc("from", cobra.FixedCompletions([]string{"start", "end"}, cobra.ShellCompDirectiveNoFileComp))
 	cmd.RegisterFlagCompletionFunc("to", cobra.FixedCompletions([]string{"start", "end"}, cobra.ShellCompDirectiveNoFileComp))

@@ -179,8 +179,10 @@ func (o *produceOptions) fixedHeaders() ([]kgo.RecordHeader, error) {
 
 // Bounds of a producer that is told nothing else, as Kafka's are.
 const (
-	maxRequestSize = 1 << 20
-	bufferMemory   = 32 << 20
+	maxRequestSize  = 1 << 20
+	bufferMemory    = 32 << 20
+	deliveryTimeout = 2 * time.Minute
+	leastBatch      = 512 // the client wants that much room for a batch
 )
 
 func produce(cmd *cobra.Command, o produceOptions, topic string, files []string) error {
@@ -195,15 +197,25 @@ func produce(cmd *cobra.Command, o produceOptions, topic string, files []string)
 		return err
 	}
 	in.most = maxRequestSize
-	cl, err := o.open(cmd, func(p dial.Properties) ([]kgo.Opt, error) {
+	w := &writer{topic: topic, partition: max(o.partition, 0), rate: o.rate, keepGoing: o.keepGoing, failed: make(chan struct{}), patience: deliveryTimeout}
+	compressed := false
+	w.cluster, err = o.open(cmd, func(p dial.Properties) ([]kgo.Opt, error) {
 		if p["buffer.memory"] == "" {
 			p["buffer.memory"] = strconv.Itoa(bufferMemory)
 		}
-		if n, err := strconv.Atoi(strings.TrimSpace(p["max.request.size"])); err == nil && n > 0 {
-			in.most = n
+		if n, err := strconv.ParseInt(strings.TrimSpace(p["max.request.size"]), 10, 32); err == nil && n > 0 {
+			in.most = int(n)
 		}
+		if d, given, err := p.Milliseconds("delivery.timeout.ms"); err == nil && given {
+			w.patience = d
+		}
+		w.batchMost = max(in.most, leastBatch)
+		compressed = p["compression.type"] != "" && p["compression.type"] != "none"
 		options, err := p.Producer()
-		options = append(options, kgo.WithHooks(newWeather(cmd.ErrOrStderr())))
+		options = append(options,
+			kgo.WithHooks(newWeather(cmd.ErrOrStderr())),
+			kgo.RecordDeliveryTimeout(0), // it counts from the timestamp of a record, which may be an old one
+			kgo.ProducerBatchMaxBytesFn(func(string) int32 { return int32(w.batchMost) }))
 		if cmd.Flags().Changed("partition") {
 			options = append(options, kgo.RecordPartitioner(kgo.ManualPartitioner()))
 		}
@@ -212,19 +224,37 @@ func produce(cmd *cobra.Command, o produceOptions, topic string, files []string)
 	if err != nil {
 		return err
 	}
-	defer cl.Close()
-	partitions, err := cl.writable(cmd.Context(), topic)
+	defer w.Close()
+	partitions, err := w.writable(cmd.Context(), topic)
 	if err != nil {
 		return err
 	}
 	if cmd.Flags().Changed("partition") && (o.partition < 0 || int(o.partition) >= partitions) {
 		return fmt.Errorf("there is no partition %d; topic %s has %s, from 0", o.partition, topic, plural(int64(partitions), "partition"))
 	}
-	w := &writer{cluster: cl, topic: topic, partition: max(o.partition, 0), rate: o.rate, keepGoing: o.keepGoing, failed: make(chan struct{}), began: time.Now()}
+	if !compressed { // otherwise nobody knows yet how large a batch will be
+		w.batchMost = max(min(in.most, w.messageMost(cmd.Context())), leastBatch)
+	}
+	w.began = time.Now()
 	stopProgress := w.showProgress(cmd, o.quiet)
 	err = w.run(cmd, in)
 	stopProgress()
 	return w.finish(cmd, err, o)
+}
+
+// messageMost is max.message.bytes of the topic, if it can be learned: a batch that is larger would be refused
+// as a whole, with the records in it that are not too large.
+func (w *writer) messageMost(ctx context.Context) int {
+	entries, err := w.entries(ctx, configEntity{kmsg.ConfigResourceTypeTopic, w.topic}, false)
+	if err != nil {
+		return math.MaxInt32
+	}
+	for _, e := range entries {
+		if n, err := strconv.Atoi(orNull(e.Value)); e.Name == "max.message.bytes" && err == nil {
+			return n
+		}
+	}
+	return math.MaxInt32
 }
 
 // writable returns how many partitions a topic has, which the cluster may make now.
@@ -282,8 +312,11 @@ type writer struct {
 	rate      float64
 	keepGoing bool
 	began     time.Time
+	batchMost int           // bytes of a batch
+	patience  time.Duration // with a record that is not acknowledged; 0 is no end
 
-	failed chan struct{} // closed when the first record has failed
+	delivery deliveries
+	failed   chan struct{} // closed when the first record has failed
 
 	mu                           sync.Mutex
 	read, written, bytes, losses int64
@@ -315,7 +348,41 @@ func (w *writer) run(cmd *cobra.Command, in *input) error {
 	if flushErr := w.client.Flush(context.WithoutCancel(ctx)); err == nil {
 		err = flushErr
 	}
+	w.delivery.end()
 	return err
+}
+
+// deliveries bound how long a record may wait for its acknowledgement. Records of the same moment share a
+// context.
+type deliveries struct {
+	parent   context.Context
+	patience time.Duration
+	current  context.Context
+	until    time.Time // when the next context is due
+	cancels  []context.CancelFunc
+}
+
+func (d *deliveries) context() context.Context {
+	if d.patience == 0 {
+		return d.parent
+	}
+	if now := time.Now(); d.current == nil || now.After(d.until) {
+		var cancel context.CancelFunc
+		d.current, cancel = context.WithTimeout(d.parent, d.patience)
+		d.cancels = append(d.cancels, cancel)
+		d.until = now.Add(d.patience / 100)
+		if len(d.cancels) > 200 { // the first of them is over for long
+			d.cancels[0]()
+			d.cancels = d.cancels[1:]
+		}
+	}
+	return d.current
+}
+
+func (d *deliveries) end() {
+	for _, cancel := range d.cancels {
+		cancel()
+	}
 }
 
 // next is what the reading goroutine hands over.
@@ -344,6 +411,8 @@ func (w *writer) send(ctx context.Context, in *input) error {
 			}
 		}
 	}()
+	delivery := &w.delivery
+	delivery.parent, delivery.patience = context.WithoutCancel(ctx), w.patience
 	pace := time.NewTimer(0)
 	defer pace.Stop()
 	for {
@@ -377,7 +446,7 @@ func (w *writer) send(ctx context.Context, in *input) error {
 		w.last = n.at
 		w.mu.Unlock()
 		at := n.at
-		w.client.Produce(context.WithoutCancel(ctx), n.record, func(r *kgo.Record, err error) { w.settle(r, at, err) })
+		w.client.Produce(delivery.context(), n.record, func(r *kgo.Record, err error) { w.settle(r, at, err) })
 	}
 }
 
@@ -493,7 +562,7 @@ func (w *writer) reason(err error) error {
 	switch {
 	case errors.Is(err, kerr.MessageTooLarge):
 		return fmt.Errorf("it is too large: max.message.bytes of the topic bounds it there (`millrace config describe topic %s max.message.bytes`), and max.request.size here", w.topic)
-	case errors.Is(err, kgo.ErrRecordTimeout):
+	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("it was not acknowledged in time (delivery.timeout.ms), and may or may not have been written")
 	}
 	return dial.Explain(err)

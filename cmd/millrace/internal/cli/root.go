@@ -98,6 +98,9 @@ func Root() *cobra.Command {
 		},
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		if words := cmd.Flags().Args(); cmd.HasSubCommands() && len(words) > 0 { // the flag is of a command that is misspelt
+			return unknownCommand(cmd, words[0])
+		}
 		return usagef("%s; `%s --help` lists the flags", err, cmd.CommandPath())
 	})
 	root.AddGroup(&cobra.Group{ID: nodeGroup, Title: "Run a node:"}, &cobra.Group{ID: clientGroup, Title: "Work with a cluster, this one or any other Kafka:"})
@@ -146,6 +149,20 @@ func arguments(least, most int, what string) cobra.PositionalArgs {
 			return usagef("%s needs %s; `%s --help` shows how", cmd.CommandPath(), what, cmd.CommandPath())
 		case most >= 0 && len(args) > most:
 			return usagef("%s takes %s and nothing more, but was given %q", cmd.CommandPath(), what, args[most])
+		}
+		return nil
+	}
+}
+
+// exclusive sees that of two flags at most one is given.
+func exclusive(cmd *cobra.Command, one, other string) {
+	before := cmd.PreRunE
+	cmd.PreRunE = func(cmd *cobra.Command, args []string) error {
+		if cmd.Flags().Changed(one) && cmd.Flags().Changed(other) {
+			return usagef("--%s and --%s do not go together; take one of them", one, other)
+		}
+		if before != nil {
+			return before(cmd, args)
 		}
 		return nil
 	}

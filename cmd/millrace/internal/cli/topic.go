@@ -46,7 +46,7 @@ type topicShape struct {
 func (s *topicShape) configFlag(cmd *cobra.Command, c *connection, help string) {
 	cmd.Flags().StringArrayVarP(&s.configs, "config", "c", nil, help)
 	cmd.RegisterFlagCompletionFunc("config", func(cmd *cobra.Command, _ []string, word string) ([]string, cobra.ShellCompDirective) {
-		return completeKeys(cmd, c, kmsg.ConfigResourceTypeTopic, "=")
+		return completeKeys(cmd, c, kmsg.ConfigResourceTypeTopic, word, "=")
 	})
 }
 
@@ -96,8 +96,8 @@ func topicCreateCommand() *cobra.Command {
 	shape.configFlag(cmd, &c, "a config of the topic, as `KEY=VALUE`; may be repeated")
 	f.BoolVar(&ifNotExists, "if-not-exists", false, "a topic that exists is no error, and is left as it is")
 	f.BoolVar(&dryRun, "dry-run", false, "have the cluster check everything, and create nothing")
-	cmd.MarkFlagsMutuallyExclusive("assignment", "partitions")
-	cmd.MarkFlagsMutuallyExclusive("assignment", "replication-factor")
+	exclusive(cmd, "assignment", "partitions")
+	exclusive(cmd, "assignment", "replication-factor")
 	cmd.RunE = func(cmd *cobra.Command, names []string) error {
 		request := kmsg.NewPtrCreateTopicsRequest()
 		request.TimeoutMillis, request.ValidateOnly = requestTimeoutMs, dryRun

@@ -32,11 +32,14 @@ func (p Properties) Consumer() ([]kgo.Opt, error) {
 	if strings.ToLower(p.or("check.crcs", "true")) == "false" {
 		options = append(options, kgo.DisableFetchCRCValidation())
 	}
-	if wait, given, err := p.Milliseconds("fetch.max.wait.ms"); err != nil {
+	wait, given, err := p.Milliseconds("fetch.max.wait.ms")
+	if err != nil {
 		return nil, err
-	} else if given {
-		options = append(options, kgo.FetchMaxWait(wait))
 	}
+	if !given {
+		wait = 500 * time.Millisecond // Kafka's default: a partition that changed its leader is asked for again that soon
+	}
+	options = append(options, kgo.FetchMaxWait(wait))
 	for key, option := range map[string]func(int32) kgo.Opt{
 		"fetch.min.bytes":           func(n int32) kgo.Opt { return kgo.FetchMinBytes(n) },
 		"fetch.max.bytes":           func(n int32) kgo.Opt { return kgo.FetchMaxBytes(n) },

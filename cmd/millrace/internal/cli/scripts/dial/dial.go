@@ -88,6 +88,10 @@ func (p Properties) Options() ([]kgo.Opt, error) {
 		kgo.SoftwareNameAndVersion("millrace", "1"),
 		// A topic that was created a moment ago is looked for again soon.
 		kgo.MetadataMinAge(100 * time.Millisecond),
+		// Kafka's own defaults of retry.backoff.ms and retry.backoff.max.ms.
+		kgo.RetryBackoffFn(func(failures int) time.Duration {
+			return min(100*time.Millisecond<<min(max(failures-1, 0), 4), time.Second)
+		}),
 	}
 	if rack := p["client.rack"]; rack != "" {
 		options = append(options, kgo.Rack(rack))
