@@ -155,7 +155,7 @@ func roundTrip(t *testing.T, c cluster) {
 	read()
 }
 
-func createTopic(t *testing.T, ctx context.Context, client *kgo.Client, name string, partitions int32) {
+func createTopic(t testing.TB, ctx context.Context, client *kgo.Client, name string, partitions int32) {
 	t.Helper()
 	topic := kmsg.NewCreateTopicsRequestTopic()
 	topic.Topic, topic.NumPartitions, topic.ReplicationFactor = name, partitions, -1

@@ -8,7 +8,6 @@ import (
 	"github.com/millrace-io/millrace/internal/wire"
 	"github.com/millrace-io/millrace/kafka"
 	"github.com/millrace-io/millrace/server/internal/listener"
-	"github.com/millrace-io/millrace/server/internal/metadata"
 	"github.com/millrace-io/millrace/server/internal/replica"
 )
 
@@ -70,10 +69,9 @@ func (t *Table) fetch(r *listener.Request) {
 		return
 	}
 	f.Isolation = kafka.IsolationLevel(in.IsolationLevel)
-	image := t.o.Image()
 	for i := range in.Topics {
 		topic := &in.Topics[i]
-		name := t.topicName(image, f.Version, topic.TopicID, topic.Name)
+		name := t.topicName(f.Version, topic.TopicID, topic.Name)
 		for j := range topic.Partitions {
 			p := &topic.Partitions[j]
 			f.Partitions = append(f.Partitions, replica.FetchPartition{Topic: name, TopicID: topic.TopicID, Partition: p.Partition, CurrentLeaderEpoch: p.CurrentLeaderEpoch, FetchOffset: p.FetchOffset,
@@ -82,7 +80,7 @@ func (t *Table) fetch(r *listener.Request) {
 	}
 	for i := range in.Forgotten {
 		topic := &in.Forgotten[i]
-		name := t.topicName(image, f.Version, topic.TopicID, topic.Name)
+		name := t.topicName(f.Version, topic.TopicID, topic.Name)
 		for _, p := range topic.Partitions {
 			f.Forgotten = append(f.Forgotten, replica.FetchForgotten{Topic: name, TopicID: topic.TopicID, Partition: p})
 		}
@@ -93,12 +91,9 @@ func (t *Table) fetch(r *listener.Request) {
 }
 
 // topicName is the name of a topic that a request names or gives the id of; "" for an id that nobody has.
-func (t *Table) topicName(image *metadata.Image, version int16, id kafka.TopicID, name []byte) string {
+func (t *Table) topicName(version int16, id kafka.TopicID, name []byte) string {
 	if version >= 13 {
-		if known := image.TopicByID(id); known != nil {
-			return known.Name
-		}
-		return ""
+		return t.o.Replicas.TopicNameByID(id)
 	}
 	if shared := t.o.Replicas.TopicName(name); shared != "" {
 		return shared

@@ -80,9 +80,7 @@ func (t *Table) produce(r *listener.Request) {
 		topic := &c.in.Topics[i]
 		name := ""
 		if r.Header.Version >= 13 {
-			if known := image.TopicByID(topic.TopicID); known != nil {
-				name = known.Name
-			}
+			name = t.o.Replicas.TopicNameByID(topic.TopicID)
 		} else if name = t.o.Replicas.TopicName(topic.Name); name == "" {
 			name = string(topic.Name)
 		}

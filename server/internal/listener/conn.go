@@ -38,13 +38,16 @@ type Conn struct {
 	ip     netip.Addr
 	copies bool // ranges are copied to the client; otherwise the kernel sends them
 	in     input
+	// clientID is what the last request called the client. Only the reader touches it.
+	clientID string
+	// writeDue is the write deadline. Only the writer touches it.
+	writeDue time.Time
 
 	mu sync.Mutex
 	// idle is signalled when a request is complete, for the reader that waits for its turn.
 	idle *sync.Cond
 	// queue holds the requests that were started and whose responses were not handed to a writer, in order.
 	queue []*Request
-	free  []*Request
 	// produces and others count the requests in the queue that are not complete.
 	produces, others int
 	writing          bool // a writer is at work; it will see what is added to the queue
@@ -132,17 +135,19 @@ func (c *Conn) run(frame []byte) error {
 	if err != nil {
 		var unsupported *wire.UnsupportedError
 		if !errors.As(err, &unsupported) || unsupported.Header.Key != wire.KeyApiVersions {
-			c.recycle(r)
+			recycle(r)
 			return err
 		}
 	}
+	c.clientID = r.Header.ClientID
 	r.Body, r.Received, r.frameLen = body, time.Now(), len(frame)
 	if err := c.weigh(r); err != nil {
-		c.recycle(r)
+		recycle(r)
 		return err
 	}
 	if !c.enqueue(r) {
 		c.unweigh(r)
+		recycle(r)
 		return net.ErrClosed
 	}
 	if err != nil { // ApiVersions of the future is told what there is (KIP-511)
@@ -179,31 +184,22 @@ func (c *Conn) handle(r *Request) {
 	c.l.handler.Handle(r)
 }
 
+// requests lends requests to all connections, so that one that pipelines many makes no garbage and an idle one keeps
+// none.
+var requests = sync.Pool{New: func() any { return new(Request) }}
+
+// newRequest takes a request out of the pool. The client's id is the one of the last request on this connection, most
+// likely, and then parsing allocates nothing.
 func (c *Conn) newRequest() *Request {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if n := len(c.free); n > 0 {
-		r := c.free[n-1]
-		c.free = c.free[:n-1]
-		return r
-	}
-	return &Request{Conn: c}
+	r := requests.Get().(*Request)
+	r.Conn, r.Header.ClientID = c, c.clientID
+	return r
 }
 
-func (c *Conn) recycle(r *Request) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.recycleLocked(r)
-}
-
-// freeMax is how many requests a connection keeps for use again, also while it is idle.
-const freeMax = 8
-
-func (c *Conn) recycleLocked(r *Request) {
-	if len(c.free) < freeMax {
-		*r = Request{Conn: c, Header: wire.RequestHeader{ClientID: r.Header.ClientID}}
-		c.free = append(c.free, r)
-	}
+// recycle puts back a request that nobody knows any more.
+func recycle(r *Request) {
+	*r = Request{}
+	requests.Put(r)
 }
 
 // enqueue puts the request at the end of the queue when its turn has come: at once when nothing is unfinished, or

@@ -36,6 +36,14 @@ type input struct {
 	usual   int       // the size of the last frame, from which the next buffer's follows
 	last    time.Time // when the last bytes came
 	due     time.Time // the read deadline; zero: none
+
+	// readSocket is what a socket is read by, made once; got is what it brought.
+	readSocket func(fd uintptr) bool
+	got        struct {
+		n     int
+		err   error
+		short bool // there was no memory for a buffer
+	}
 }
 
 // pending is how many bytes of an unfinished frame there are.
@@ -249,47 +257,52 @@ func (in *input) rest(c *Conn) {
 
 // fill reads once into the buffer. On a socket the buffer is held only for the time of a read that has something to
 // read; on anything else a small read waits for the first bytes.
-func (in *input) fill(c *Conn) (n int, err error) {
+func (in *input) fill(c *Conn) (int, error) {
 	if c.raw == nil {
 		return in.fillPlain(c)
 	}
-	var readErr error
-	short := false
+	if in.readSocket == nil {
+		in.readSocket = func(fd uintptr) bool { return in.tryRead(c, int(fd)) }
+	}
+	got := &in.got
 	for {
-		short = false
-		err = c.raw.Read(func(fd uintptr) bool {
-			if ok, _ := in.begin(c, false); !ok {
-				short = true
-				return true
-			}
-			for {
-				n, readErr = unix.Read(int(fd), in.buf.Bytes()[in.end:])
-				if readErr != unix.EINTR {
-					break
-				}
-			}
-			if readErr == unix.EAGAIN {
-				in.rest(c)
-				return false
-			}
-			return true
-		})
-		if !short || err != nil {
+		if err := c.raw.Read(in.readSocket); err != nil {
+			return 0, err
+		}
+		if !got.short {
 			break
 		}
-		if _, err = in.begin(c, true); err != nil {
+		if _, err := in.begin(c, true); err != nil {
 			return 0, err
 		}
 	}
-	switch {
-	case err != nil:
-		return 0, err
-	case readErr != nil:
-		return 0, readErr
+	if got.err != nil {
+		return 0, got.err
 	}
-	n = max(n, 0)
-	in.end += n
-	return n, nil
+	in.end += got.n
+	return got.n, nil
+}
+
+// tryRead reads what the socket has, and reports whether that is an answer: false waits until there is something.
+func (in *input) tryRead(c *Conn, fd int) bool {
+	got := &in.got
+	got.n, got.err, got.short = 0, nil, false
+	if ok, _ := in.begin(c, false); !ok {
+		got.short = true
+		return true
+	}
+	for {
+		n, err := unix.Read(fd, in.buf.Bytes()[in.end:])
+		switch err {
+		case unix.EINTR:
+			continue
+		case unix.EAGAIN:
+			in.rest(c)
+			return false
+		}
+		got.n, got.err = max(n, 0), err
+		return true
+	}
 }
 
 func (in *input) fillPlain(c *Conn) (int, error) {

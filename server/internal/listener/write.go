@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -28,14 +29,15 @@ const (
 
 // write writes what is complete at the head of the queue until nothing is. The caller has set writing.
 func (c *Conn) write() {
-	out := output{c: c}
+	out := outputs.Get().(*output)
+	out.c = c
 	c.mu.Lock()
 	for c.ready() {
 		n := 0
 		for n < len(c.queue) && c.queue[n].done && c.queue[n].failure == nil {
 			n++
 		}
-		batch := append(make([]*Request, 0, 16), c.queue[:n]...)
+		batch := append(out.batch[:0], c.queue[:n]...)
 		c.queue = append(c.queue[:0], c.queue[n:]...)
 		var failure error
 		if n == 0 {
@@ -55,10 +57,12 @@ func (c *Conn) write() {
 			r.response.Release()
 		}
 		c.mu.Lock()
-		for _, r := range batch {
+		for i, r := range batch {
 			c.settle(r)
-			c.recycleLocked(r)
+			recycle(r)
+			batch[i] = nil
 		}
+		out.batch = batch
 		c.idle.Signal() // there is room for responses
 		if err == nil {
 			err = failure
@@ -85,6 +89,7 @@ func (c *Conn) write() {
 	c.wrote.Broadcast()
 	c.idle.Broadcast()
 	c.mu.Unlock()
+	out.recycle()
 	if closing {
 		c.nc.Close()
 	}
@@ -93,15 +98,30 @@ func (c *Conn) write() {
 	}
 }
 
-// output gathers pieces of responses and writes as many as it can at a time.
+// output gathers pieces of responses and writes as many as it can at a time. A connection borrows one while it writes.
 type output struct {
 	c       *Conn
+	batch   []*Request // whose responses are being written
 	pieces  net.Buffers
 	size    int
 	small   []byte           // small pieces, copied together
 	copies  []*budget.Buffer // what ranges were copied to
 	least   []byte           // for copies when the budget has nothing
 	scratch net.Buffers
+}
+
+var outputs = sync.Pool{New: func() any { return new(output) }}
+
+// outputSmallMax is how much of the memory for small pieces is kept.
+const outputSmallMax = 64 << 10
+
+// recycle gives the output back, with its memory and nothing else.
+func (o *output) recycle() {
+	if cap(o.small) > outputSmallMax {
+		o.small = nil
+	}
+	*o = output{batch: o.batch[:0], pieces: o.pieces[:0], copies: o.copies[:0], small: o.small[:0], least: o.least}
+	outputs.Put(o)
 }
 
 // send writes the responses of the requests.
@@ -212,6 +232,7 @@ func (o *output) flush() error {
 	}
 	o.scratch = o.pieces // WriteTo consumes what it is called on
 	_, err := o.scratch.WriteTo(o.c.nc)
+	o.scratch = nil
 	return err
 }
 
@@ -228,14 +249,20 @@ func (o *output) release() {
 
 func (o *output) done() { o.release() }
 
+// deadline sets the write deadline, unless the one that is set is good to an eighth.
 func (o *output) deadline() error {
-	timeout := o.c.l.cfg.IdleTimeout
+	c := o.c
+	timeout := c.l.cfg.IdleTimeout
 	if timeout <= 0 {
 		timeout = writeTimeout
 	}
 	now := time.Now()
-	o.c.held.moved.Store(now.UnixNano()) // all before has gone out
-	return o.c.nc.SetWriteDeadline(now.Add(timeout))
+	c.held.moved.Store(now.UnixNano()) // all before has gone out
+	if left := c.writeDue.Sub(now); timeout-timeout/8 < left && left <= timeout {
+		return nil
+	}
+	c.writeDue = now.Add(timeout)
+	return c.nc.SetWriteDeadline(c.writeDue)
 }
 
 // sendfile sends n bytes of a file from a position.

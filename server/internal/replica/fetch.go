@@ -229,7 +229,7 @@ func (m *Manager) readAll(req *FetchRequest) (bytes int64, answer bool) {
 // the caller's to read. A nil partition without an error is one that lives elsewhere.
 func (m *Manager) readable(req *FetchRequest, r *FetchedPartition) (*Partition, error) {
 	if r.Topic == "" && req.Version >= 13 {
-		r.Topic = m.nameOf(r.TopicID)
+		r.Topic = m.TopicNameByID(r.TopicID)
 		if r.Topic == "" {
 			return nil, kafka.UnknownTopicID
 		}

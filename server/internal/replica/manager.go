@@ -136,8 +136,9 @@ func (m *Manager) inImage(name string, partition int32) bool {
 	return m.image.Load().Topic(name).Partition(partition) != nil
 }
 
-// nameOf returns the name of a topic id, "" when it has none.
-func (m *Manager) nameOf(id kafka.TopicID) string {
+// TopicNameByID returns the name of a topic id, "" when it has none. What has replicas here is found without a look at
+// the image.
+func (m *Manager) TopicNameByID(id kafka.TopicID) string {
 	if t := m.topics.byID(id); t != nil {
 		return t.name
 	}

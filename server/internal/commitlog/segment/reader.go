@@ -89,6 +89,7 @@ type Scanner struct {
 	end     int64 // where the file, or the part of it that counts, ends
 	window  int
 	buf     []byte
+	pooled  *[]byte // where buf came from
 	bufPos  int64
 	current Batch
 }
@@ -136,11 +137,11 @@ func (s *Scanner) Bytes() ([]byte, error) { return s.at(s.current.Position, s.cu
 
 // Close gives the buffer back.
 func (s *Scanner) Close() {
-	if cap(s.buf) > 0 && cap(s.buf) <= BatchWindow {
-		buf := s.buf[:0]
-		scanBuffers.Put(&buf)
+	if s.pooled != nil && cap(s.buf) <= BatchWindow {
+		*s.pooled = s.buf[:0]
+		scanBuffers.Put(s.pooled)
 	}
-	s.buf = nil
+	s.buf, s.pooled = nil, nil
 }
 
 func (s *Scanner) at(pos int64, n int) ([]byte, error) {
@@ -149,7 +150,8 @@ func (s *Scanner) at(pos int64, n int) ([]byte, error) {
 	}
 	want := int(min(int64(max(n, s.window)), s.end-pos))
 	if s.buf == nil {
-		s.buf = *scanBuffers.Get().(*[]byte)
+		s.pooled = scanBuffers.Get().(*[]byte)
+		s.buf = *s.pooled
 	}
 	if cap(s.buf) < want {
 		s.buf = make([]byte, want)
