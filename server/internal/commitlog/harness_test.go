@@ -136,12 +136,18 @@ func readSlice(t testing.TB, s Slice) []got {
 	if s.Range == nil {
 		return nil
 	}
+	return decode(t, bytesOf(t, s))
+}
+
+// bytesOf copies what a slice holds and releases it.
+func bytesOf(t testing.TB, s Slice) []byte {
+	t.Helper()
 	defer s.Range.Release()
 	buf := make([]byte, s.Range.Len())
 	if n, err := s.Range.ReadAt(buf, 0); n < len(buf) {
 		t.Fatalf("read %d of %d bytes: %v", n, len(buf), err)
 	}
-	return decode(t, buf)
+	return buf
 }
 
 func decode(t testing.TB, buf []byte) []got {

@@ -411,6 +411,9 @@ func (l *Log) roll(h *hot, now time.Time) error {
 	if err := l.snapshot(h, base); err != nil {
 		return l.fail("write a producer snapshot", err)
 	}
+	if h.between == base {
+		h.between = -1 // the segment begins with it: the next one must not replace it
+	}
 	seg, err := l.createSegment(base, now)
 	if err != nil {
 		return l.fail("begin a segment", err)

@@ -441,7 +441,8 @@ func (l *Log) loadEpochs(h *hot) error {
 	}
 	end := l.end.Load()
 	if from < end {
-		// A file of before a truncation may say too much of what lies above.
+		// A file of before a truncation may say of what lies above what is not true any more.
+		h.epochs.truncateEnd(from)
 		err := l.eachHeader(h, from, end, func(_ *segment.Segment, b *segment.Batch, _ func() ([]byte, error)) error {
 			if b.LeaderEpoch >= 0 && b.LeaderEpoch > h.epochs.latest() {
 				h.epochs.assign(b.LeaderEpoch, b.BaseOffset)
