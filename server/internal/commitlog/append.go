@@ -229,9 +229,8 @@ func (l *Log) write(h *hot, c *Config, batches []byte, last, maxTimestamp int64,
 		}
 		return l.broken("append", err)
 	}
-	var decided []txn
 	if producer {
-		if decided, err = l.takeIn(h, seg, batches); err != nil {
+		if err := l.takeIn(h, seg, batches); err != nil {
 			return l.broken("note a producer", err)
 		}
 	}
@@ -244,7 +243,6 @@ func (l *Log) write(h *hot, c *Config, batches []byte, last, maxTimestamp int64,
 	if len(h.segs) == 1 {
 		l.oldestTime = max(l.oldestTime, maxTimestamp)
 	}
-	h.decided = append(h.decided, decided...)
 	h.noteDirty(seg)
 	h.marks.add(mark{offset: last + 1, seg: seg, position: at + int64(len(batches))})
 	l.view.Unlock()
@@ -264,11 +262,11 @@ func (l *Log) broken(doing string, err error) error {
 }
 
 // takeIn notes the producers of batches that were written.
-func (l *Log) takeIn(h *hot, seg *segment.Segment, batches []byte) (decided []txn, err error) {
+func (l *Log) takeIn(h *hot, seg *segment.Segment, batches []byte) error {
 	for rest := batches; len(rest) > 0; {
 		b, after, err := record.Next(rest)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		rest = after
 		if b.ProducerID() < 0 {
@@ -276,24 +274,31 @@ func (l *Log) takeIn(h *hot, seg *segment.Segment, batches []byte) (decided []tx
 		}
 		header, err := record.ParseHeader(b)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		e, err := h.producers.apply(&header, markerOf(b, &header))
-		if err != nil {
-			return nil, err
-		}
-		if e.last >= 0 {
-			decided = append(decided, e.txn)
-		}
-		if e.last >= 0 && e.aborted {
-			h.noteUnindexed(seg)
-			if err := seg.Txns.Append(AbortedTxn{ProducerID: e.producerID, FirstOffset: e.first, LastOffset: e.last, LastStableOffset: e.stable}); err != nil {
-				return nil, err
-			}
+		if err := l.takeInBatch(h, seg, &header, b, 0); err != nil {
+			return err
 		}
 	}
 	l.undecided.Store(h.producers.firstOngoing())
-	return decided, nil
+	return nil
+}
+
+// takeInBatch notes the producer of a batch; bytes are needed of control batches alone. A transaction that it aborts
+// goes to the segment's index when its marker lies at or above the offset unindexed.
+func (l *Log) takeInBatch(h *hot, seg *segment.Segment, header *record.Header, bytes []byte, unindexed int64) error {
+	e, err := h.producers.apply(header, markerOf(bytes, header))
+	if err != nil || e.last < 0 {
+		return err
+	}
+	l.view.Lock()
+	h.decided = append(h.decided, e.txn)
+	l.view.Unlock()
+	if !e.aborted || e.last < unindexed {
+		return nil
+	}
+	h.noteUnindexed(seg)
+	return seg.Txns.Append(AbortedTxn{ProducerID: e.producerID, FirstOffset: e.first, LastOffset: e.last, LastStableOffset: e.stable})
 }
 
 // assignEpoch notes that an epoch begins. mu is held.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"path"
 	"sort"
 	"strings"
@@ -83,7 +84,7 @@ type CheckOptions struct {
 // the small files. It changes nothing, and nobody may be writing to the log. Every finding is reported with its file
 // and position.
 func Check(fsys vfs.FS, dir string, o CheckOptions) Report {
-	c := &checker{fs: fsys, dir: dir, o: o, txns: map[int64]int64{}}
+	c := &checker{fs: fsys, dir: dir, o: o, txns: txns{}}
 	if tp, ok := ParseDirName(path.Base(dir)); ok {
 		c.r.Partition = tp
 	}
@@ -100,7 +101,7 @@ type checker struct {
 	r       Report
 	handles *segment.Handles
 	chain   chain
-	txns    map[int64]int64 // transactions under way: producer to first offset
+	txns    txns
 	total   int64
 	d       record.Decompressor
 }
@@ -143,7 +144,10 @@ func (c *checker) run() error {
 		return nil
 	}
 	c.r.StartOffset = logs[0]
-	c.chain.next, c.chain.epoch, c.chain.gaps = logs[0], record.NoLeaderEpoch, c.o.Compacted
+	c.chain.next, c.chain.epoch, c.chain.gaps, c.chain.below = logs[0], record.NoLeaderEpoch, c.o.Compacted, math.MaxInt64
+	if err := c.begun(snapshots, logs[0]); err != nil {
+		return err
+	}
 	for i, base := range logs {
 		if i > 0 && base != c.chain.next && (!c.o.Compacted || base < c.chain.next) {
 			c.tell(Damaged, segment.FileName(base, segment.LogSuffix), -1, base, "the segment before it ends at offset %d", c.chain.next)
@@ -178,6 +182,24 @@ func (c *checker) run() error {
 		return a.Position < b.Position
 	})
 	return nil
+}
+
+// begun takes in the transactions that began before the log does.
+func (c *checker) begun(snapshots []int64, start int64) error {
+	newest := int64(-1)
+	for _, offset := range snapshots {
+		if offset <= start {
+			newest = max(newest, offset)
+		}
+	}
+	if newest < 0 {
+		return nil
+	}
+	err := ReadSnapshot(c.fs, path.Join(c.dir, segment.FileName(newest, segment.SnapshotSuffix)), c.txns.restore)
+	if errors.Is(err, ErrSnapshotCorrupt) {
+		return nil // it is told with the other snapshots
+	}
+	return err
 }
 
 func contains(sorted []int64, v int64) bool {
@@ -267,7 +289,9 @@ func (c *checker) segment(base int64, beside map[string]bool, last bool) error {
 		})
 		if sound {
 			c.records(name, &b, bytes)
-			aborted = c.transaction(aborted, &b, bytes)
+			if t, ok := c.txns.step(&b, bytes); ok {
+				aborted = append(aborted, t)
+			}
 		}
 		for len(offsets) > 0 && offsets[0].Position <= b.Position {
 			if e := offsets[0]; e.Position != b.Position || e.Offset != b.LastOffset() {
@@ -381,36 +405,6 @@ func (c *checker) records(name string, b *segment.Batch, bytes []byte) {
 	if !c.o.Compacted && n > 0 && greatest != b.MaxTimestamp {
 		c.tell(Damaged, name, b.Position, b.BaseOffset, "the greatest timestamp of the records is %d, the batch says %d", greatest, b.MaxTimestamp)
 	}
-}
-
-// transaction follows the transactions and collects what the transaction index must have.
-func (c *checker) transaction(aborted []AbortedTxn, b *segment.Batch, bytes []byte) []AbortedTxn {
-	if b.ProducerID < 0 || !b.Transactional() {
-		return aborted
-	}
-	if !b.Control() {
-		if _, ok := c.txns[b.ProducerID]; !ok {
-			c.txns[b.ProducerID] = b.BaseOffset
-		}
-		return aborted
-	}
-	m := markerOf(bytes, &b.Header)
-	first, ok := c.txns[b.ProducerID]
-	if !m.found {
-		return aborted
-	}
-	delete(c.txns, b.ProducerID)
-	if m.commit {
-		return aborted
-	}
-	t := AbortedTxn{ProducerID: b.ProducerID, FirstOffset: first, LastOffset: b.BaseOffset, LastStableOffset: b.BaseOffset + 1}
-	if !ok {
-		t.FirstOffset = -1 // it wrote nothing, or began before the log does
-	}
-	for _, open := range c.txns {
-		t.LastStableOffset = min(t.LastStableOffset, open)
-	}
-	return append(aborted, t)
 }
 
 func (c *checker) abortedIndex(seg *segment.Segment, base int64, want []AbortedTxn, beside map[string]bool) error {

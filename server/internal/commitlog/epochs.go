@@ -1,14 +1,17 @@
 package commitlog
 
-import "sort"
+import (
+	"math"
+	"sort"
+)
 
 // epochs remembers at which offset each leader epoch began. Invariant: epochs and offsets both ascend strictly.
 // It is changed under Log.mu and Log.view and read under either.
 type epochs struct {
 	entries []EpochEntry
-	// changed says that the file does not have it all. A crash loses nothing: what lies above the recovery
-	// point is found again in the batches.
+	// changed says that the file does not have it all, saved what the latest epoch is that it has.
 	changed bool
+	saved   int32
 }
 
 // latest returns the last epoch, -1 when there is none.
@@ -17,6 +20,16 @@ func (e *epochs) latest() int32 {
 		return e.entries[n-1].Epoch
 	}
 	return -1
+}
+
+// unsaved is where the first epoch began that the file does not have.
+func (e *epochs) unsaved() int64 {
+	for _, entry := range e.entries {
+		if entry.Epoch > e.saved {
+			return entry.Start
+		}
+	}
+	return math.MaxInt64
 }
 
 // assign notes that an epoch begins at an offset. Entries that contradict it go: they were of a leader whose

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path"
 
@@ -24,6 +25,7 @@ type Flush struct {
 	dirSeq     uint32
 	syncDir    bool
 	created    bool
+	epochs     bool // the epoch file is behind
 }
 
 // flushPart is a file to sync and how long it was when the flush began.
@@ -48,7 +50,7 @@ func (l *Log) BeginFlush() (Flush, bool) {
 	if h == nil || l.failed != nil || len(h.dirty) == 0 && h.dirSeq == h.dirSynced && l.flushed.Load() == l.end.Load() {
 		return Flush{}, false
 	}
-	f := Flush{log: l, end: l.end.Load(), generation: l.generation, dirSeq: h.dirSeq, syncDir: h.dirSeq != h.dirSynced, created: h.created}
+	f := Flush{log: l, end: l.end.Load(), generation: l.generation, dirSeq: h.dirSeq, syncDir: h.dirSeq != h.dirSynced, created: h.created, epochs: h.epochs.changed}
 	for _, seg := range h.dirty {
 		p := flushPart{seg, seg.Size()}
 		if f.n < len(f.first) {
@@ -61,19 +63,17 @@ func (l *Log) BeginFlush() (Flush, bool) {
 	return f, true
 }
 
-// Sync makes everything durable that the flush covers: the files, and the directory when it has new ones.
+// Sync makes everything durable that the flush covers: the files, the epoch file when an epoch began or was cut, and
+// the directory when it has new files.
 func (f *Flush) Sync() error {
 	for i := range f.n {
 		if err := f.part(i).seg.Log.Sync(); err != nil {
 			return err
 		}
 	}
-	if !f.syncDir {
-		return nil
-	}
 	l := f.log
-	dir := l.Dir()
 	if f.created {
+		dir := l.Dir()
 		if err := syncFile(l.fs(), path.Join(dir, PartitionMetadataFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
@@ -81,7 +81,42 @@ func (f *Flush) Sync() error {
 			return err
 		}
 	}
-	return l.fs().SyncDir(dir)
+	if f.epochs {
+		saved, err := l.saveEpochs()
+		if err != nil && !IsFull(err) {
+			return err
+		}
+		// Without its epoch a batch does not count as durable: recovery would take it for damaged.
+		f.end = min(f.end, saved)
+	}
+	if !f.syncDir {
+		return nil
+	}
+	return l.fs().SyncDir(l.Dir())
+}
+
+// saveEpochs brings the epoch file up to date; it is durable, with its directory, on return. The offset is how far the
+// file is right, as it was and as it is, whether or not it could be written.
+func (l *Log) saveEpochs() (right int64, err error) {
+	l.saving.Lock()
+	defer l.saving.Unlock()
+	l.view.Lock()
+	defer l.view.Unlock()
+	h := l.hot
+	if h == nil || !h.epochs.changed {
+		return math.MaxInt64, nil
+	}
+	text, latest, dir := appendEpochs(nil, h.epochs.entries), h.epochs.latest(), l.dir
+	h.epochs.changed = false
+	l.view.Unlock()
+	err = vfs.WriteFileAtomic(l.fs(), path.Join(dir, EpochFile), text)
+	l.view.Lock()
+	if err != nil {
+		h.epochs.changed = true
+		return h.epochs.unsaved(), err
+	}
+	h.epochs.saved = latest
+	return math.MaxInt64, nil
 }
 
 func syncFile(fsys vfs.FS, name string) error {
@@ -129,9 +164,9 @@ func (l *Log) EndFlush(f Flush, err error) (flushed int64) {
 	}
 	if f.syncDir {
 		h.dirSynced = max(h.dirSynced, f.dirSeq)
-		if f.created {
-			h.created = false
-		}
+	}
+	if f.created {
+		h.created = false
 	}
 	if f.end > l.flushed.Load() {
 		l.flushed.Store(f.end)
@@ -200,17 +235,12 @@ func (l *Log) checkpoint() error {
 	indexes := append(h.unindexed[:len(h.unindexed):len(h.unindexed)], active)
 	snapshots := h.unsynced
 	h.unindexed, h.unsynced = nil, nil
-	var epochs []byte
-	if h.epochs.changed {
-		epochs = appendEpochs(nil, h.epochs.entries)
-		h.epochs.changed = false
-	}
 	l.view.Lock()
 	generation, dirSeq, dir := l.generation, h.dirSeq, l.dir
 	l.view.Unlock()
 	l.mu.Unlock()
 
-	err := l.syncCheckpoint(dir, indexes, snapshots, epochs)
+	err := l.syncCheckpoint(dir, indexes, snapshots)
 
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -226,11 +256,10 @@ func (l *Log) checkpoint() error {
 	}
 	h.unindexed = append(h.unindexed, indexes[:len(indexes)-1]...)
 	h.unsynced = append(h.unsynced, snapshots...)
-	h.epochs.changed = h.epochs.changed || epochs != nil
 	return l.fail("checkpoint", err)
 }
 
-func (l *Log) syncCheckpoint(dir string, indexes []*segment.Segment, snapshots []int64, epochs []byte) error {
+func (l *Log) syncCheckpoint(dir string, indexes []*segment.Segment, snapshots []int64) error {
 	for _, seg := range indexes {
 		if err := seg.SyncIndexes(); err != nil {
 			return err
@@ -242,8 +271,8 @@ func (l *Log) syncCheckpoint(dir string, indexes []*segment.Segment, snapshots [
 			return err
 		}
 	}
-	if epochs != nil {
-		return vfs.WriteFileAtomic(l.fs(), path.Join(dir, EpochFile), epochs) // syncs the directory, too
+	if _, err := l.saveEpochs(); err != nil {
+		return err
 	}
 	return l.fs().SyncDir(dir)
 }

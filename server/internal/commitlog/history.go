@@ -21,7 +21,7 @@ func (l *Log) history(h *hot, before int64) error {
 		return nil
 	}
 	seen := map[int64][]batchMark{}
-	note := func(_ *segment.Segment, b *segment.Batch, _ func() ([]byte, error)) error {
+	note := func(b *segment.Batch, _ func() ([]byte, error)) error {
 		if p := h.producers.resident[b.ProducerID]; p == nil || b.Control() || b.ProducerEpoch != p.epoch {
 			return nil
 		}

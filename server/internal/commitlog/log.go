@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"log/slog"
+	"math"
 	"path"
 	"sync"
 	"sync/atomic"
@@ -64,6 +65,8 @@ type Log struct {
 	// what readers look at; who changes that holds both. mu is taken before view.
 	mu   sync.Mutex
 	view sync.Mutex
+	// saving is held while the epoch file is written, by one at a time; before view.
+	saving sync.Mutex
 
 	tp         kafka.TopicPartition
 	topicID    kafka.TopicID
@@ -115,7 +118,8 @@ type hot struct {
 // doomed is a segment whose files are called .deleted.
 type doomed struct {
 	seg *segment.Segment
-	at  int64 // ms; 0: not yet known
+	seq uint32 // of the directory's change that called them so
+	at  int64  // ms; 0: not yet known
 }
 
 func (h *hot) active() *segment.Segment { return h.segs[len(h.segs)-1] }
@@ -182,7 +186,7 @@ func Create(o Options) (*Log, error) {
 			return nil, ioError(err)
 		}
 	}
-	h := &hot{segs: []*segment.Segment{seg}, dirSeq: 1, created: true, between: -1, producers: l.newProducers()}
+	h := &hot{segs: []*segment.Segment{seg}, epochs: epochs{saved: -1}, dirSeq: 1, created: true, between: -1, producers: l.newProducers()}
 	for _, offset := range []*atomic.Int64{&l.start, &l.end, &l.flushed, &l.recovery} {
 		offset.Store(start)
 	}
@@ -269,6 +273,12 @@ func (l *Log) SetConfig(c Config) {
 	l.view.Unlock()
 }
 
+func (l *Log) isClosed() bool {
+	l.view.Lock()
+	defer l.view.Unlock()
+	return l.closed
+}
+
 // Hot reports whether the log holds memory for being used.
 func (l *Log) Hot() bool {
 	l.view.Lock()
@@ -293,7 +303,7 @@ func (l *Log) FirstUnstable() (offset int64, ok bool) {
 }
 
 // LastStable is how far a reader of committed records may read: the high watermark, or the first offset of a
-// transaction that is not decided by a marker below it.
+// transaction that is not decided by a marker below it. The watermark never goes back but to where the log is cut.
 func (l *Log) LastStable(highWatermark int64) int64 {
 	h, err := l.wake()
 	if err != nil {
@@ -304,16 +314,21 @@ func (l *Log) LastStable(highWatermark int64) int64 {
 		stable = min(stable, first)
 	}
 	l.view.Lock()
-	n := 0
-	for n < len(h.decided) && h.decided[n].last < highWatermark {
-		n++
-	}
-	h.decided = append(h.decided[:0], h.decided[n:]...)
+	h.forgetDecided(highWatermark)
 	for i := range h.decided {
 		stable = min(stable, h.decided[i].first)
 	}
 	l.view.Unlock()
 	return max(stable, min(l.start.Load(), highWatermark))
+}
+
+// forgetDecided drops the transactions whose marker lies below the high watermark. view is held.
+func (h *hot) forgetDecided(highWatermark int64) {
+	n := 0
+	for n < len(h.decided) && h.decided[n].last < highWatermark {
+		n++
+	}
+	h.decided = append(h.decided[:0], h.decided[n:]...)
 }
 
 // wake returns what a log in use needs, and reads it from the disk if the log is cold.
@@ -573,6 +588,9 @@ func (l *Log) drop(h *hot) {
 	l.hot = nil
 }
 
+// farFuture is when everything is due.
+var farFuture = time.UnixMilli(math.MaxInt64)
+
 // Close flushes the log and leaves its files as a clean stop leaves them. The log cannot be used any more. What it
 // returns is good for OpenCold.
 func (l *Log) Close(now time.Time) (Summary, error) {
@@ -590,16 +608,15 @@ func (l *Log) Close(now time.Time) (Summary, error) {
 		l.mu.Unlock()
 		return Summary{}, err
 	}
-	for _, d := range h.doomed {
-		if err := d.seg.Remove(); err != nil {
-			l.logger.Warn("a deleted segment could not be removed", "partition", l.tp, "segment", d.seg.Base, "err", err)
-		}
-	}
-	h.doomed = nil
 	err := l.settle(h)
 	l.mu.Unlock()
 	if err == nil {
 		err = l.flushAll()
+	}
+	if err == nil {
+		l.mu.Lock()
+		err = l.unlinkDue(h, farFuture, 0)
+		l.mu.Unlock()
 	}
 	if err == nil {
 		err = l.checkpoint()

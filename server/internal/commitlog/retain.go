@@ -11,7 +11,8 @@ import (
 
 // Retain deletes what the configuration does not keep: whole segments, the oldest first, that lie below the high
 // watermark and are too old or too many bytes. Their files are renamed now and unlinked by the first Retain after
-// file.delete.delay.ms. It also forgets producers that were idle for too long. freed is the bytes of log that were
+// file.delete.delay.ms. It also forgets producers that were idle for too long, and transactions that the high watermark
+// has passed. freed is the bytes of log that were
 // taken out now. NextRetention says when files wait to be unlinked.
 //
 // A cold log in which nothing can be due is not touched.
@@ -20,12 +21,18 @@ func (l *Log) Retain(now time.Time, highWatermark int64) (freed int64, err error
 	if !l.Hot() && !l.retentionDue(&c, now) {
 		return 0, nil
 	}
+	if err := l.syncNames(); err != nil {
+		return 0, err
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	h, err := l.writable()
 	if err != nil {
 		return 0, err
 	}
+	l.view.Lock()
+	h.forgetDecided(highWatermark)
+	l.view.Unlock()
 	if err := l.unlinkDue(h, now, milliseconds(c.FileDeleteDelay.Milliseconds())); err != nil {
 		return 0, err
 	}
@@ -111,7 +118,7 @@ func (l *Log) retire(h *hot, n int, at int64) (freed int64, err error) {
 	if err != nil {
 		return 0, l.fail("retire a segment", err)
 	}
-	if err := l.secureSnapshot(h, h.segs[n].Base); err != nil {
+	if err := l.secureSnapshots(h, h.segs[n].Base); err != nil {
 		return 0, l.fail("make a producer snapshot durable", err)
 	}
 	l.view.Lock()
@@ -120,6 +127,7 @@ func (l *Log) retire(h *hot, n int, at int64) (freed int64, err error) {
 	l.oldestTime = oldest
 	h.dirty = slices.DeleteFunc(slices.Clone(h.dirty), func(s *segment.Segment) bool { return slices.Contains(old, s) })
 	h.dirSeq++
+	seq := h.dirSeq
 	l.view.Unlock()
 	h.unindexed = slices.DeleteFunc(h.unindexed, func(s *segment.Segment) bool { return slices.Contains(old, s) })
 	l.segments.Store(int32(len(h.segs)))
@@ -127,39 +135,63 @@ func (l *Log) retire(h *hot, n int, at int64) (freed int64, err error) {
 		if err := seg.Retire(); err != nil {
 			return freed, l.fail("retire a segment", err)
 		}
-		h.doomed = append(h.doomed, doomed{seg, at})
+		h.doomed = append(h.doomed, doomed{seg, seq, at})
 	}
-	// Of the snapshots below, the newest is wanted for replay unless there is one of the first segment.
-	base, newest := h.segs[0].Base, int64(-1)
-	for _, o := range h.snapshots {
-		if o <= base {
-			newest = max(newest, o)
-		}
-	}
-	l.dropSnapshots(h, func(o int64) bool { return o < newest })
 	return freed, nil
 }
 
-// secureSnapshot makes the snapshot of the segment that is going to be the first durable: the batches below, which
-// could be replayed instead, are about to go. A checkpoint has mostly done so long ago.
-func (l *Log) secureSnapshot(h *hot, base int64) error {
-	if !slices.Contains(h.unsynced, base) {
+// secureSnapshots makes the snapshots up to the segment that is going to be the first durable: the batches below, which
+// could be replayed instead, are about to go. A checkpoint has mostly done so long ago. Until the files are unlinked
+// all those snapshots stay, since a power loss may bring back some of the segments.
+func (l *Log) secureSnapshots(h *hot, base int64) error {
+	if !slices.ContainsFunc(h.unsynced, func(o int64) bool { return o <= base }) {
 		return nil
 	}
-	if err := syncFile(l.fs(), l.path(segment.FileName(base, segment.SnapshotSuffix))); err != nil {
+	for _, o := range h.unsynced {
+		if o > base {
+			continue
+		}
+		if err := syncFile(l.fs(), l.path(segment.FileName(o, segment.SnapshotSuffix))); err != nil {
+			return err
+		}
+	}
+	if err := l.fs().SyncDir(l.Dir()); err != nil {
 		return err
 	}
-	return l.fs().SyncDir(l.Dir())
+	h.unsynced = slices.DeleteFunc(h.unsynced, func(o int64) bool { return o <= base })
+	return nil
 }
 
-// unlinkDue removes the files of segments that were taken out long enough ago. mu is held.
+// syncNames makes the names of the files in the directory durable.
+func (l *Log) syncNames() error {
+	l.view.Lock()
+	h, dir := l.hot, l.dir
+	if h == nil || h.dirSeq == h.dirSynced || l.failed != nil {
+		l.view.Unlock()
+		return nil
+	}
+	seq := h.dirSeq
+	l.view.Unlock()
+	if err := l.fs().SyncDir(dir); err != nil {
+		if l.isClosed() {
+			return nil // it was deleted meanwhile
+		}
+		return l.fail("sync the directory", err)
+	}
+	l.view.Lock()
+	h.dirSynced = max(h.dirSynced, seq)
+	l.view.Unlock()
+	return nil
+}
+
+// unlinkDue removes the files of segments that were taken out long enough ago, if that is durable. mu is held.
 func (l *Log) unlinkDue(h *hot, now time.Time, delay time.Duration) error {
 	kept := h.doomed[:0]
 	for _, d := range h.doomed {
 		if d.at == 0 {
 			d.at = now.Add(delay).UnixMilli()
 		}
-		if d.at > now.UnixMilli() {
+		if d.at > now.UnixMilli() || d.seq > h.dirSynced {
 			kept = append(kept, d)
 			continue
 		}
@@ -168,8 +200,22 @@ func (l *Log) unlinkDue(h *hot, now time.Time, delay time.Duration) error {
 		}
 	}
 	clear(h.doomed[len(kept):])
-	h.doomed = kept
+	if h.doomed = kept; len(kept) == 0 {
+		l.dropOldSnapshots(h)
+	}
 	return nil
+}
+
+// dropOldSnapshots removes the snapshots that no replay begins with any more. Of those up to the first segment the newest
+// is wanted.
+func (l *Log) dropOldSnapshots(h *hot) {
+	base, newest := h.segs[0].Base, int64(-1)
+	for _, o := range h.snapshots {
+		if o <= base {
+			newest = max(newest, o)
+		}
+	}
+	l.dropSnapshots(h, func(o int64) bool { return o < newest })
 }
 
 // NextRetention is when files that wait to be unlinked may be; ok is false when none waits. The zero time means that

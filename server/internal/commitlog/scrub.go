@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 
 	"github.com/millrace-io/millrace/internal/record"
 	"github.com/millrace-io/millrace/server/internal/commitlog/segment"
@@ -24,17 +25,20 @@ const maxFindings = 16
 // epoch, magic) lie outside of its CRC; the chain is what covers them: lengths land on the next batch, offsets go on
 // and epochs are those of the epoch file.
 type chain struct {
-	next   int64 // the offset that must follow; a compacted log may go on at a greater one
+	next   int64 // the offset that must follow
+	gaps   bool  // it may go on at a greater one: a compacted log
 	epoch  int32 // of the batch before
-	magic  int8  // of the batch before
-	gaps   bool  // a compacted log
 	epochs []EpochEntry
+	below  int64 // the entries of epochs are right below this offset
 }
 
-// problems calls tell for everything that is wrong with a batch, and steps over it.
+// problems calls tell for everything that is wrong with a batch, and steps over it. Without its bytes the CRC is not
+// looked at.
 func (c *chain) problems(b *segment.Batch, bytes []byte, tell func(string)) {
-	if err := segment.CheckCRC(bytes); err != nil {
-		tell(err.Error())
+	if bytes != nil {
+		if err := segment.CheckCRC(bytes); err != nil {
+			tell(err.Error())
+		}
 	}
 	switch {
 	case b.BaseOffset < c.next:
@@ -42,21 +46,29 @@ func (c *chain) problems(b *segment.Batch, bytes []byte, tell func(string)) {
 	case b.BaseOffset > c.next && !c.gaps && b.Magic == 2:
 		tell(fmt.Sprintf("base offset %d where %d must follow: %d offsets are missing", b.BaseOffset, c.next, b.BaseOffset-c.next))
 	}
-	switch {
-	case b.Magic < c.magic:
-		tell(fmt.Sprintf("magic %d behind a batch of magic %d", b.Magic, c.magic))
-	case b.LeaderEpoch < c.epoch:
-		tell(fmt.Sprintf("leader epoch %d behind epoch %d", b.LeaderEpoch, c.epoch))
-	case b.Magic == 2 && len(c.epochs) > 0:
-		e := epochs{entries: c.epochs}
-		if want := e.at(b.BaseOffset); want >= 0 && want != b.LeaderEpoch {
-			tell(fmt.Sprintf("leader epoch %d where the epoch file has %d", b.LeaderEpoch, want))
+	if b.Magic == 2 { // the old formats have no epochs
+		if problem := c.wrongEpoch(b); problem != "" {
+			tell(problem)
 		}
 	}
 	if b.Magic == 2 && !c.gaps && b.Count > 0 && b.LastOffsetDelta+1 != b.Count {
 		tell(fmt.Sprintf("%d records for %d offsets", b.Count, b.LastOffsetDelta+1))
 	}
-	c.next, c.epoch, c.magic = b.LastOffset()+1, max(c.epoch, b.LeaderEpoch), max(c.magic, b.Magic)
+	c.next, c.epoch = b.LastOffset()+1, max(c.epoch, b.LeaderEpoch)
+}
+
+// wrongEpoch says what is wrong with the epoch of a batch, if anything is.
+func (c *chain) wrongEpoch(b *segment.Batch) string {
+	if known := (&epochs{entries: c.epochs}).at(b.BaseOffset); known != b.LeaderEpoch && known >= 0 {
+		if b.BaseOffset < c.below {
+			return fmt.Sprintf("leader epoch %d where the epoch file has %d", b.LeaderEpoch, known)
+		}
+		c.epoch = max(c.epoch, known)
+	}
+	if b.LeaderEpoch < c.epoch {
+		return fmt.Sprintf("leader epoch %d behind epoch %d", b.LeaderEpoch, c.epoch)
+	}
+	return ""
 }
 
 // Scrub reads everything that is flushed and checks it: CRCs, offsets, lengths, epochs. It changes nothing. Damage
@@ -76,7 +88,7 @@ func (l *Log) Scrub(ctx context.Context, limiter Limiter) error {
 	segs, generation, known := h.segs, l.generation, h.epochs.entries
 	l.view.Unlock()
 	flushed := l.flushed.Load()
-	ch := chain{next: segs[0].Base, epoch: record.NoLeaderEpoch, gaps: c.Compact, epochs: known}
+	ch := chain{next: segs[0].Base, gaps: c.Compact, epoch: record.NoLeaderEpoch, epochs: known, below: math.MaxInt64}
 	var found []error
 	for i, seg := range segs {
 		if seg.Base >= flushed {

@@ -103,8 +103,8 @@ func (l *Log) searchTime(seg *segment.Segment, ts, start int64) (at TimestampOff
 	}
 }
 
-// MaxTimestampOffset finds the first record with the greatest timestamp of the log. found is false when no record
-// has one, or when that record is not below limit.
+// MaxTimestampOffset finds the first record with the greatest timestamp of those that can be read. found is false when
+// no record has one, or when that record is not below limit.
 func (l *Log) MaxTimestampOffset(limit int64) (at TimestampOffset, found bool, err error) {
 	h, err := l.wake()
 	if err != nil {
@@ -113,20 +113,56 @@ func (l *Log) MaxTimestampOffset(limit int64) (at TimestampOffset, found bool, e
 	l.view.Lock()
 	segs := h.segs
 	l.view.Unlock()
-	greatest := segment.TimeEntry{Timestamp: -1}
-	var in *segment.Segment
-	for _, seg := range segs {
+	start := l.start.Load()
+	greatest := record.NoTimestamp
+	for _, seg := range segs[find(segs, start):] {
 		t, err := seg.MaxTime()
 		if err != nil {
 			return at, false, ioError(err)
 		}
-		if t.Timestamp > greatest.Timestamp {
-			greatest, in = t, seg
+		if t.Timestamp <= greatest {
+			continue
+		}
+		here, ok, err := l.searchTime(seg, t.Timestamp, start)
+		if err == nil && !ok { // it was of a record below the start
+			here, ok, err = l.greatestFrom(seg, start)
+		}
+		if err != nil {
+			return at, false, err
+		}
+		if ok && here.Timestamp > greatest {
+			greatest, at, found = here.Timestamp, here, true
 		}
 	}
-	if in == nil {
-		return at, false, nil
+	return at, found && at.Offset < limit, nil
+}
+
+// greatestFrom looks at every batch of a segment for the first record at or above start with the greatest timestamp.
+func (l *Log) greatestFrom(seg *segment.Segment, start int64) (at TimestampOffset, found bool, err error) {
+	greatest := record.NoTimestamp
+	err = eachHeaderIn(seg, start, math.MaxInt64, func(b *segment.Batch, bytes func() ([]byte, error)) error {
+		if b.BaseOffset >= start || b.Magic < 2 {
+			greatest = max(greatest, b.MaxTimestamp)
+			return nil
+		}
+		raw, err := bytes()
+		if err != nil {
+			return err
+		}
+		d := decompressors.Get()
+		defer decompressors.Put(d)
+		for r, err := range record.Batch(raw).Records(d) {
+			if err != nil {
+				return err
+			}
+			if r.Offset >= start {
+				greatest = max(greatest, r.Timestamp)
+			}
+		}
+		return nil
+	})
+	if err != nil || greatest == record.NoTimestamp {
+		return at, false, ioError(err)
 	}
-	at, found, err = l.searchTime(in, greatest.Timestamp, l.start.Load())
-	return at, found && at.Offset < limit, err
+	return l.searchTime(seg, greatest, start)
 }

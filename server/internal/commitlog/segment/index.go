@@ -195,11 +195,17 @@ func (x *index) sync() error {
 	if !dirty {
 		return nil
 	}
-	if err := x.h.Sync(); err != nil {
+	if err := x.h.Sync(); err != nil && !isNotExist(err) {
 		return fmt.Errorf("sync %s: %w", x.h.Path(), err)
 	}
 	x.h.MarkClean()
 	return nil
+}
+
+func (x *index) unsynced() {
+	x.mu.Lock()
+	x.dirty = true
+	x.mu.Unlock()
 }
 
 // truncate keeps the first n entries.

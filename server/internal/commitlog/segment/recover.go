@@ -3,8 +3,6 @@ package segment
 import (
 	"fmt"
 	"io"
-
-	"github.com/millrace-io/millrace/internal/record"
 )
 
 // Recovery is what a scan of a segment after an unclean stop found.
@@ -18,10 +16,10 @@ type Recovery struct {
 }
 
 // Recover scans the segment and rebuilds its indexes. What lies below trusted, an offset that is known to be
-// durable with its index entries, is not read again as far as the index reaches; above, every batch must continue the one before it
-// and match its CRC. visit is called for every batch that is good and not below trusted. Recover changes only index
+// durable with its index entries, is not read again as far as the index reaches. check judges every batch that is read,
+// of which it can have the bytes: an error that IsBad ends the scan before that batch. Recover changes only index
 // files: to cut what is bad is the caller's to decide.
-func (s *Segment) Recover(trusted int64, indexInterval int, visit func(b *Batch) error) (Recovery, error) {
+func (s *Segment) Recover(trusted int64, indexInterval int, check func(b *Batch, bytes func() ([]byte, error)) error) (Recovery, error) {
 	f, err := s.Log.Acquire()
 	if err != nil {
 		return Recovery{}, err
@@ -47,8 +45,8 @@ func (s *Segment) Recover(trusted int64, indexInterval int, visit func(b *Batch)
 		if err == io.EOF {
 			break
 		}
-		if err == nil && b.LastOffset() >= trusted {
-			err = s.checkBatch(sc, &b, r.Next)
+		if err == nil {
+			err = check(&b, sc.Bytes)
 		}
 		if err != nil {
 			if !IsBad(err) {
@@ -66,11 +64,6 @@ func (s *Segment) Recover(trusted int64, indexInterval int, visit func(b *Batch)
 			s.sinceEntry = int64(b.Length)
 			s.mu.Unlock()
 		}
-		if b.LastOffset() >= trusted && visit != nil {
-			if err := visit(&b); err != nil {
-				return r, err
-			}
-		}
 		r.Size, r.Next = b.End(), b.LastOffset()+1
 	}
 	s.mu.Lock()
@@ -78,19 +71,6 @@ func (s *Segment) Recover(trusted int64, indexInterval int, visit func(b *Batch)
 	s.synced = 0 // it is read from the page cache, perhaps: sync it before anybody relies on it
 	s.mu.Unlock()
 	return r, nil
-}
-
-// checkBatch verifies the batch that the scanner returned last. The first 17 bytes of a batch are not covered by
-// its CRC: the chain of offsets and lengths checks them.
-func (s *Segment) checkBatch(sc *Scanner, b *Batch, next int64) error {
-	if b.BaseOffset < next || b.BaseOffset < s.Base {
-		return &record.CorruptError{Offset: b.BaseOffset, Reason: fmt.Sprintf("offset %d where %d or more must follow", b.BaseOffset, max(next, s.Base))}
-	}
-	bytes, err := sc.Bytes()
-	if err != nil {
-		return err
-	}
-	return CheckCRC(bytes)
 }
 
 // trustIndex keeps the index entries of batches that end below the trusted offset, and returns the last of them;

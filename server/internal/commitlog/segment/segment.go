@@ -50,7 +50,7 @@ func New(handles *Handles, dir string, base int64) *Segment {
 		Log:     handle(LogSuffix),
 		Offsets: OpenOffsetIndex(handle(IndexSuffix), base),
 		Times:   OpenTimeIndex(handle(TimeIndexSuffix), base),
-		Txns:    OpenTxnIndex(handle(TxnIndexSuffix)),
+		Txns:    OpenTxnIndex(handle(TxnIndexSuffix), base),
 		maxTime: TimeEntry{Timestamp: -1, Offset: base},
 	}
 }
@@ -341,6 +341,14 @@ func (s *Segment) StoreIndexes() error {
 		return err
 	}
 	return s.Times.store()
+}
+
+// UnsyncedIndexes says that a process that ended without warning may have changed the index files: they are as they
+// look only once they are synced.
+func (s *Segment) UnsyncedIndexes() {
+	s.Offsets.unsynced()
+	s.Times.unsynced()
+	s.Txns.unsynced()
 }
 
 // SyncIndexes makes durable what is in the index files.

@@ -56,7 +56,8 @@ func ParseAbortedTxn(b []byte) (AbortedTxn, error) {
 // TxnIndex lists the transactions whose abort marker is in the segment. Aborts are rare, so each is written at
 // once and the file is read as a whole.
 type TxnIndex struct {
-	h *Handle
+	h    *Handle
+	base int64 // of the segment
 
 	mu     sync.Mutex
 	loaded bool
@@ -65,7 +66,7 @@ type TxnIndex struct {
 }
 
 // OpenTxnIndex makes the index of a segment; no file is touched before it is needed.
-func OpenTxnIndex(h *Handle) *TxnIndex { return &TxnIndex{h: h} }
+func OpenTxnIndex(h *Handle, base int64) *TxnIndex { return &TxnIndex{h: h, base: base} }
 
 // load finds the size. x.mu is held.
 func (x *TxnIndex) load() error {
@@ -200,7 +201,7 @@ func (x *TxnIndex) cut(size int64) error {
 	return nil
 }
 
-// Verify checks every entry and that they ascend.
+// Verify checks that every entry can be true and that they ascend.
 func (x *TxnIndex) Verify() error {
 	x.mu.Lock()
 	x.loaded, x.size = false, 0
@@ -217,6 +218,9 @@ func (x *TxnIndex) Verify() error {
 		return err
 	}
 	for i, t := range entries {
+		if t.FirstOffset >= t.LastOffset || t.LastOffset < x.base || t.LastStableOffset > t.LastOffset+1 {
+			return fmt.Errorf("%w: %s: entry %d cannot be true: %+v", ErrIndexCorrupt, x.h.Path(), i, t)
+		}
 		if i > 0 && t.LastOffset <= entries[i-1].LastOffset {
 			return fmt.Errorf("%w: %s: entry %d (last offset %d) does not lie behind the one before it (%d)",
 				ErrIndexCorrupt, x.h.Path(), i, t.LastOffset, entries[i-1].LastOffset)
@@ -234,9 +238,15 @@ func (x *TxnIndex) Sync() error {
 	if !dirty {
 		return nil
 	}
-	if err := x.h.Sync(); err != nil {
+	if err := x.h.Sync(); err != nil && !isNotExist(err) {
 		return fmt.Errorf("sync %s: %w", x.h.Path(), err)
 	}
 	x.h.MarkClean()
 	return nil
+}
+
+func (x *TxnIndex) unsynced() {
+	x.mu.Lock()
+	x.dirty = true
+	x.mu.Unlock()
 }
