@@ -176,17 +176,37 @@ func legacyBytes(b []byte) (v, rest []byte, ok bool) {
 }
 
 // Records iterates over the message, or over those in a wrapper, with absolute offsets. The slices of a record are
-// valid until the iteration goes on. d keeps the state of the decompressors; nil makes one. A wrapper is decompressed
-// twice when its offsets are relative, rather than held in memory.
+// valid until the iteration goes on. d keeps the state of the decompressors; nil makes one.
 func (m Message) Records(d *Decompressor) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
+		for inner, err := range m.Messages(d) {
+			if err != nil {
+				yield(Record{}, err)
+				return
+			}
+			key, value, _ := inner.fields()
+			r := Record{Offset: inner.Offset(), Timestamp: inner.Timestamp(), Key: key, Value: value}
+			if m.LogAppendTime() {
+				r.Timestamp = m.Timestamp()
+			}
+			if !yield(r, nil) {
+				return
+			}
+		}
+	}
+}
+
+// Messages is Records as the messages that hold them: the message itself, or those in a wrapper with their offsets made
+// absolute (the CRC does not cover them). A wrapper is decompressed twice when its offsets are relative, rather than
+// held in memory.
+func (m Message) Messages(d *Decompressor) iter.Seq2[Message, error] {
+	return func(yield func(Message, error) bool) {
 		if d == nil {
 			d = &Decompressor{}
 		}
-		fail := func(err error) { yield(Record{}, fmt.Errorf("message at offset %d: %w", m.Offset(), err)) }
+		fail := func(err error) { yield(nil, fmt.Errorf("message at offset %d: %w", m.Offset(), err)) }
 		if m.Codec() == CodecNone {
-			key, value, _ := m.fields()
-			yield(Record{Offset: m.Offset(), Timestamp: m.Timestamp(), Key: key, Value: value}, nil)
+			yield(m, nil)
 			return
 		}
 		_, value, _ := m.fields()
@@ -216,12 +236,8 @@ func (m Message) Records(d *Decompressor) iter.Seq2[Record, error] {
 				return
 			}
 			empty = false
-			key, value, _ := inner.fields()
-			r := Record{Offset: base + inner.Offset(), Timestamp: inner.Timestamp(), Key: key, Value: value}
-			if m.LogAppendTime() {
-				r.Timestamp = m.Timestamp()
-			}
-			if !yield(r, nil) {
+			inner.SetOffset(base + inner.Offset())
+			if !yield(inner, nil) {
 				return
 			}
 		}

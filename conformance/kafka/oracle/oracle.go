@@ -39,27 +39,42 @@ func resolve(what string) (string, error) {
 		return "", err
 	}
 	dir := filepath.Join(cache, "millrace-conformance", "apache-kafka-"+what)
-	pomFile := filepath.Join(dir, "pom.xml")
-	// The pom is written last, so that its presence says that all jars are there.
-	if have, err := os.ReadFile(pomFile); err == nil && string(have) == string(pom) {
+	// The folder gets this name when it is whole.
+	complete := func() bool {
+		have, err := os.ReadFile(filepath.Join(dir, "pom.xml"))
+		return err == nil && string(have) == string(pom)
+	}
+	if complete() {
+		return dir, nil
+	}
+	// Packages whose tests run side by side may all come here: each works in a folder of its own.
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+		return "", err
+	}
+	fresh, err := os.MkdirTemp(filepath.Dir(dir), filepath.Base(dir)+".")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(fresh)
+	pomFile := filepath.Join(fresh, "pom.xml")
+	if err := os.WriteFile(pomFile, pom, 0o644); err != nil {
+		return "", err
+	}
+	out, errOut, err := process.Run(10*time.Minute, "mvn", "-q", "-B", "-f", pomFile, "dependency:copy-dependencies",
+		"-DoutputDirectory="+fresh, "-DincludeScope=runtime")
+	if err != nil {
+		return "", fmt.Errorf("mvn could not resolve Apache Kafka: %v\n%s%s", err, out, errOut)
+	}
+	if complete() { // somebody was faster, and may be using it by now
 		return dir, nil
 	}
 	if err := os.RemoveAll(dir); err != nil {
 		return "", err
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := os.Rename(fresh, dir); err != nil && !complete() {
 		return "", err
 	}
-	partial := pomFile + ".partial"
-	if err := os.WriteFile(partial, pom, 0o644); err != nil {
-		return "", err
-	}
-	out, errOut, err := process.Run(10*time.Minute, "mvn", "-q", "-B", "-f", partial, "dependency:copy-dependencies",
-		"-DoutputDirectory="+dir, "-DincludeScope=runtime")
-	if err != nil {
-		return "", fmt.Errorf("mvn could not resolve Apache Kafka: %v\n%s%s", err, out, errOut)
-	}
-	return dir, os.Rename(partial, pomFile)
+	return dir, nil
 }
 
 // small are the options of a JVM that starts fast and takes little; how fast it runs then is not what counts.

@@ -7,7 +7,7 @@ import (
 	"sync"
 )
 
-// txnEntryBytes is the size of an entry of a .txnindex file, which exists only in segments that hold the marker of
+// TxnEntryBytes is the size of an entry of a .txnindex file, which exists only in segments that hold the marker of
 // an aborted transaction:
 //
 //	0         2             10             18            26                   34
@@ -18,7 +18,7 @@ import (
 // version is 0, the rest int64, all big-endian. last offset is that of the abort marker; the entries ascend by it.
 // last stable offset is what it became when the transaction was aborted: no transaction that began below it is
 // found behind this entry.
-const txnEntryBytes = 34
+const TxnEntryBytes = 34
 
 // AbortedTxn is one aborted transaction of one producer in this partition.
 type AbortedTxn struct {
@@ -39,7 +39,7 @@ func (t AbortedTxn) AppendTo(b []byte) []byte {
 
 // ParseAbortedTxn reads one entry.
 func ParseAbortedTxn(b []byte) (AbortedTxn, error) {
-	if len(b) < txnEntryBytes {
+	if len(b) < TxnEntryBytes {
 		return AbortedTxn{}, fmt.Errorf("%w: %d bytes are no entry of a transaction index", ErrIndexCorrupt, len(b))
 	}
 	if v := binary.BigEndian.Uint16(b); v != 0 {
@@ -79,7 +79,7 @@ func (x *TxnIndex) load() error {
 	case err != nil:
 		return err
 	default:
-		x.size = info.Size() - info.Size()%txnEntryBytes
+		x.size = info.Size() - info.Size()%TxnEntryBytes
 	}
 	x.loaded = true
 	return nil
@@ -101,7 +101,7 @@ func (x *TxnIndex) Append(t AbortedTxn) error {
 		return fmt.Errorf("write %s: %w", x.h.Path(), err)
 	}
 	x.h.MarkDirty()
-	x.size += txnEntryBytes
+	x.size += TxnEntryBytes
 	x.dirty = true
 	return nil
 }
@@ -125,8 +125,8 @@ func (x *TxnIndex) All() ([]AbortedTxn, error) {
 	if err != nil && err != io.EOF {
 		return nil, fmt.Errorf("read %s: %w", x.h.Path(), err)
 	}
-	all := make([]AbortedTxn, 0, n/txnEntryBytes)
-	for b = b[:n]; len(b) >= txnEntryBytes; b = b[txnEntryBytes:] {
+	all := make([]AbortedTxn, 0, n/TxnEntryBytes)
+	for b = b[:n]; len(b) >= TxnEntryBytes; b = b[TxnEntryBytes:] {
 		t, err := ParseAbortedTxn(b)
 		if err != nil {
 			return all, fmt.Errorf("%s: entry %d: %w", x.h.Path(), len(all), err)
@@ -167,7 +167,7 @@ func (x *TxnIndex) TruncateTo(offset int64) error {
 	if n == len(entries) {
 		return nil
 	}
-	return x.cut(int64(n) * txnEntryBytes)
+	return x.cut(int64(n) * TxnEntryBytes)
 }
 
 // Reset drops every entry, whatever state the file is in.
@@ -210,8 +210,8 @@ func (x *TxnIndex) Verify() error {
 	if err != nil {
 		return err
 	}
-	if info, err := x.h.cache.fsys.Stat(x.h.Path()); err == nil && info.Size()%txnEntryBytes != 0 {
-		return fmt.Errorf("%w: %s has %d bytes, not a multiple of %d", ErrIndexCorrupt, x.h.Path(), info.Size(), txnEntryBytes)
+	if info, err := x.h.cache.fsys.Stat(x.h.Path()); err == nil && info.Size()%TxnEntryBytes != 0 {
+		return fmt.Errorf("%w: %s has %d bytes, not a multiple of %d", ErrIndexCorrupt, x.h.Path(), info.Size(), TxnEntryBytes)
 	}
 	entries, err := x.All()
 	if err != nil {

@@ -40,6 +40,7 @@ func All() []Script {
 		{"kafka-console-consumer", "Kafka's tool that prints the records of topics", runConsoleConsumer},
 		{"kafka-console-producer", "Kafka's tool that sends the lines of stdin", runConsoleProducer},
 		{"kafka-delete-records", "Kafka's tool to delete records up to offsets", runDeleteRecords},
+		{"kafka-dump-log", "Kafka's tool that prints the files of logs", runDumpLog},
 		{"kafka-get-offsets", "Kafka's tool for the offsets of partitions", runGetOffsets},
 		{"kafka-log-dirs", "Kafka's tool for what lies in log directories, as JSON", runLogDirs},
 		{"kafka-topics", "Kafka's tool to create, list, describe, alter and delete topics", runTopics},
