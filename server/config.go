@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -93,8 +94,14 @@ func (c *Config) Static() map[string]string { return maps.Clone(c.values.set) }
 
 // FormatOptions says what `millrace storage format` has to format for this node; the cluster id is missing.
 func (c *Config) FormatOptions() offline.FormatOptions {
-	return offline.FormatOptions{NodeID: c.NodeID, LogDirs: slices.Clone(c.LogDirs), MetadataLogDir: c.MetadataLogDir,
+	o := offline.FormatOptions{NodeID: c.NodeID, LogDirs: slices.Clone(c.LogDirs), MetadataLogDir: c.MetadataLogDir,
 		Controller: c.Controller, StaticVoters: len(c.Voters) > 0}
+	for _, l := range c.Listeners {
+		if l.Controller {
+			o.Endpoints = append(o.Endpoints, offline.Endpoint{Name: l.Name, Host: cmp.Or(l.Advertise.Host, l.Host, "localhost"), Port: uint16(cmp.Or(l.Advertise.Port, l.Port))})
+		}
+	}
+	return o
 }
 
 // readNode reads who the node is.

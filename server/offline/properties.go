@@ -34,13 +34,16 @@ type Properties struct {
 // ErrUnformatted is wrapped by the error for a directory without meta.properties.
 var ErrUnformatted = errors.New("not formatted")
 
-// ReadProperties reads meta.properties of a directory. The error wraps ErrUnformatted when there is none, and is
-// the file system's when the directory cannot be read.
+// ReadProperties reads meta.properties of a directory. The error wraps ErrUnformatted when there is none, or ErrImporting
+// when there is none yet, and is the file system's when the directory cannot be read.
 func ReadProperties(fsys vfs.FS, dir string) (Properties, error) {
 	p := Properties{NodeID: -1}
 	name := path.Join(dir, propertiesFile)
 	text, err := vfs.ReadFile(fsys, name)
 	if errors.Is(err, fs.ErrNotExist) {
+		if _, err := fsys.Stat(path.Join(dir, importFile)); err == nil {
+			return p, fmt.Errorf("%s holds %w: run `millrace storage import` again", dir, ErrImporting)
+		}
 		return p, fmt.Errorf("%s is %w: it has no %s", dir, ErrUnformatted, propertiesFile)
 	}
 	if err != nil {

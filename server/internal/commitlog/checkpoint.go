@@ -87,6 +87,9 @@ func WriteCheckpoint(fsys vfs.FS, name string, entries []CheckpointEntry) error 
 
 // parseTextCheckpoint reads the frame that all of Kafka's text checkpoints share.
 func parseTextCheckpoint(name string, text []byte, entry func(line string) error) error {
+	if len(text) == 0 {
+		return nil // as Kafka makes the file before it has anything to write
+	}
 	number, left := 0, 0
 	for len(text) > 0 {
 		var raw []byte

@@ -145,13 +145,7 @@ func (n *Node) open() error {
 		return errors.New("there is no snapshot to begin with: the directory is not formatted; run `millrace storage format`")
 	}
 	n.kraft, n.voters = content.kraft, content.voters
-	if err := n.o.StateMachine.Restore(content.id.end, content.id.epoch, content.timestamp, func(yield func([]byte, error) bool) {
-		for _, r := range content.records {
-			if !yield(r, nil) {
-				return
-			}
-		}
-	}); err != nil {
+	if err := n.o.StateMachine.Restore(content.id.end, content.id.epoch, content.timestamp, content.each()); err != nil {
 		return err
 	}
 	n.high.Store(content.id.end)
@@ -309,13 +303,17 @@ func (n *Node) eachBatch(from int64, f func(record.Batch) error) error {
 
 // apply hands a committed batch on.
 func (n *Node) apply(b record.Batch, d *record.Decompressor) error {
-	if !b.Control() {
-		values := make([][]byte, 0, b.Count())
-		for r, err := range b.Records(d) {
-			if err != nil {
-				return err
-			}
-			values = append(values, append([]byte(nil), r.Value...))
+	if b.Control() {
+		// The voters may stand in the log behind the snapshot, as in one that Kafka wrote.
+		s := Stored{KRaftVersion: n.kraft, Voters: n.voters}
+		if err := s.control(b, d); err != nil {
+			return err
+		}
+		n.kraft, n.voters = s.KRaftVersion, s.Voters
+	} else {
+		values, err := valuesOf(b, d)
+		if err != nil {
+			return err
 		}
 		if err := n.o.StateMachine.Apply(b.BaseOffset(), b.LeaderEpoch(), b.MaxTimestamp(), values); err != nil {
 			return err
@@ -665,7 +663,7 @@ func (n *Node) takeSnapshot() {
 		n.snapshotting.Store(false)
 		return
 	}
-	size := n.sinceSnapshot
+	size, controls := n.sinceSnapshot, voterControls(n.kraft, n.voters)
 	n.sinceSnapshot = 0
 	if covered.end <= n.covered { // there was nothing but changes of leader
 		n.snapshotting.Store(false)
@@ -678,7 +676,7 @@ func (n *Node) takeSnapshot() {
 		defer n.snapshotting.Store(false)
 		began := time.Now()
 		id := snapshotID{end: covered.end, epoch: covered.epoch}
-		err := writeSnapshot(n.o.FS, n.dir, id, covered.stamp, n.controls(), records)
+		err := writeSnapshot(n.o.FS, n.dir, id, covered.stamp, controls, records)
 		n.mu.Lock()
 		defer n.mu.Unlock()
 		if err != nil {
@@ -700,14 +698,6 @@ func (n *Node) takeSnapshot() {
 // large.
 func (n *Node) SnapshotStats() (age time.Duration, bytes int64) {
 	return time.Since(time.UnixMilli(n.snapshotAt.Load())), n.snapshotSize.Load()
-}
-
-func (n *Node) controls() []record.Record {
-	if n.kraft < 1 || n.voters == nil {
-		return nil
-	}
-	version := wire.KRaftVersionRecord{KraftVersion: n.kraft}
-	return []record.Record{record.ControlRecord(record.ControlKRaftVersion, version.AppendTo(nil, 0), 0), record.ControlRecord(record.ControlVoters, n.voters.AppendTo(nil, 0), 0)}
 }
 
 // Close stops taking part. Proposals that were accepted are finished first.

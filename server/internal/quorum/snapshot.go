@@ -251,7 +251,6 @@ func Format(fsys vfs.FS, metadataLogDir string, records []wire.Message, voters [
 	}
 	var controls []record.Record
 	if len(voters) > 0 {
-		version := wire.KRaftVersionRecord{KraftVersion: 1}
 		list := wire.VotersRecord{}
 		for _, v := range voters {
 			one := wire.VotersRecordVoters{VoterID: v.ID, VoterDirectoryID: v.DirectoryID}
@@ -261,7 +260,7 @@ func Format(fsys vfs.FS, metadataLogDir string, records []wire.Message, voters [
 			}
 			list.Voters = append(list.Voters, one)
 		}
-		controls = append(controls, record.ControlRecord(record.ControlKRaftVersion, version.AppendTo(nil, 0), 0), record.ControlRecord(record.ControlVoters, list.AppendTo(nil, 0), 0))
+		controls = voterControls(1, &list)
 	}
 	if err := writeSnapshot(fsys, dir, snapshotID{0, 0}, 0, controls, func(yield func([]byte) bool) {
 		for _, m := range records {
@@ -273,27 +272,6 @@ func Format(fsys vfs.FS, metadataLogDir string, records []wire.Message, voters [
 		return err
 	}
 	return fsys.SyncDir(metadataLogDir)
-}
-
-// Stored is everything that a stopped node's metadata log holds.
-type Stored struct {
-	// Snapshot is the newest complete snapshot, its records framed; EndOffset and Epoch say what it covers.
-	SnapshotRecords   [][]byte
-	SnapshotEndOffset int64
-	SnapshotEpoch     int32
-	SnapshotTimestamp int64
-	KRaftVersion      int16
-	Voters            *wire.VotersRecord
-}
-
-// ReadStored reads the newest complete snapshot of a metadata log; older Kafkas left a bootstrap.checkpoint beside the
-// log instead. The log's records are read by opening it.
-func ReadStored(fsys vfs.FS, metadataLogDir string) (*Stored, error) {
-	content, err := newestSnapshot(fsys, metadataLogDir)
-	if err != nil || content == nil {
-		return nil, err
-	}
-	return &Stored{content.records, content.id.end, content.id.epoch, content.timestamp, content.kraft, content.voters}, nil
 }
 
 // newestSnapshot reads the newest snapshot that is complete; nil when there is none.

@@ -18,7 +18,7 @@ func storageCommand() *cobra.Command {
 		Args:  cobra.ArbitraryArgs,
 		RunE:  group,
 	}
-	cmd.AddCommand(storageFormatCommand(), storageInfoCommand(), storageRandomUUIDCommand())
+	cmd.AddCommand(storageFormatCommand(), storageInfoCommand(), storageRandomUUIDCommand(), storageImportCommand(), storageExportCommand())
 	return cmd
 }
 
