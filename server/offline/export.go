@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/millrace-io/millrace/kafka"
 	"github.com/millrace-io/millrace/server/internal/quorum"
 	"github.com/millrace-io/millrace/server/internal/vfs"
 )
@@ -88,12 +87,10 @@ func (e *exporter) run() (*Moved, error) {
 	needs := map[string]int64{}
 	for _, l := range landings {
 		for _, name := range l.from.logs {
-			size, need, err := e.transfer.measure(path.Join(l.from.path, name))
+			need, err := e.transfer.measure(path.Join(l.from.path, name))
 			if err != nil {
 				return nil, err
 			}
-			e.transfer.progress.LogsTotal++
-			e.transfer.progress.BytesTotal += size
 			needs[l.to] += need
 		}
 	}
@@ -116,7 +113,6 @@ func (e *exporter) run() (*Moved, error) {
 			if err := e.transfer.dir(path.Join(l.from.path, name), path.Join(l.to, name)); err != nil {
 				return nil, fmt.Errorf("export %s: %w", path.Join(l.from.path, name), err)
 			}
-			e.transfer.tell(1, 0)
 		}
 	}
 	for to, from := range into {
@@ -125,11 +121,7 @@ func (e *exporter) run() (*Moved, error) {
 		}
 	}
 	ids := n.directoryIDs(landings, e.o.To, metadataTo)
-	now := map[kafka.DirectoryID]kafka.DirectoryID{}
-	for _, l := range landings {
-		now[l.from.id] = ids[l.to]
-	}
-	records, leftOut := n.kafkaRecords(now)
+	records, leftOut := n.kafkaRecords(n.changes(landings, ids))
 	moved.LeftOut = append(moved.LeftOut, leftOut...)
 	if err := quorum.WriteStored(fsys, metadataTo, n.stored, records); err != nil {
 		return nil, err

@@ -206,9 +206,7 @@ func (o *FormatOptions) logDirs() (dirs []string) {
 func (i *importer) room() error {
 	needs := map[string]int64{}
 	add := func(from, to string) error {
-		size, need, err := i.transfer.measure(from)
-		i.transfer.progress.LogsTotal++
-		i.transfer.progress.BytesTotal += size
+		need, err := i.transfer.measure(from)
 		needs[to] += need
 		return err
 	}
@@ -252,7 +250,6 @@ func (i *importer) run() (*Moved, error) {
 			if err := i.transfer.dir(path.Join(l.from.path, name), path.Join(l.to, name)); err != nil {
 				return nil, fmt.Errorf("import %s: %w", path.Join(l.from.path, name), err)
 			}
-			i.transfer.tell(1, 0)
 		}
 	}
 	for to, from := range into {
@@ -260,10 +257,10 @@ func (i *importer) run() (*Moved, error) {
 			return nil, err
 		}
 	}
-	if err := i.metadataLog(); err != nil {
+	ids := n.directoryIDs(i.landings, i.targets, i.o.Node.metadataDir())
+	if err := i.metadataLog(n.changes(i.landings, ids)); err != nil {
 		return nil, fmt.Errorf("import the metadata log: %w", err)
 	}
-	ids := n.directoryIDs(i.landings, i.targets, i.o.Node.metadataDir())
 	for _, dir := range i.targets { // the metadata's is the last of them
 		if err := WriteProperties(fsys, dir, Properties{ClusterID: n.clusterID, NodeID: n.nodeID, DirectoryID: ids[dir]}); err != nil {
 			return nil, err
@@ -282,21 +279,23 @@ func (i *importer) run() (*Moved, error) {
 const bootstrapFile = "bootstrap.checkpoint"
 
 // metadataLog takes the metadata log along, after all partitions, so that a move that goes on still finds it where it was.
-func (i *importer) metadataLog() error {
+// Where directories were joined the replicas in them must be told so before anybody leads them: then the log becomes one
+// snapshot, with the ids of the directories as they are now.
+func (i *importer) metadataLog(now map[kafka.DirectoryID]kafka.DirectoryID) error {
 	m, to := i.node.metadata, i.o.Node.metadataDir()
-	if m == nil {
+	switch {
+	case m == nil:
 		return nil // an earlier run moved it
+	case len(now) > 0:
+		records, _ := i.node.kafkaRecords(now)
+		return quorum.WriteStored(i.o.FS, to, i.node.stored, records)
 	}
 	if old := path.Join(m.path, bootstrapFile); i.transfer.exists(old) {
 		if err := i.transfer.file(old, path.Join(to, bootstrapFile)); err != nil {
 			return err
 		}
 	}
-	if err := i.transfer.dir(quorum.Dir(m.path), quorum.Dir(to)); err != nil {
-		return err
-	}
-	i.transfer.tell(1, 0)
-	return nil
+	return i.transfer.dir(quorum.Dir(m.path), quorum.Dir(to))
 }
 
 func (t *transfer) exists(name string) bool {
@@ -307,6 +306,9 @@ func (t *transfer) exists(name string) bool {
 // clear takes from directories that were moved away what would let Kafka start on them with nothing.
 func (i *importer) clear(from []string) error {
 	for _, dir := range from {
+		if err := i.o.FS.RemoveAll(quorum.Dir(dir)); err != nil {
+			return err
+		}
 		for _, name := range append([]string{propertiesFile, bootstrapFile, commitlog.CleanShutdownFile}, checkpoints...) {
 			if err := i.o.FS.Remove(path.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return err

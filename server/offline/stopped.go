@@ -224,6 +224,17 @@ func (s *stopped) directoryIDs(landings []landing, targets []string, metadataLog
 	return ids
 }
 
+// changes are the directory ids that are others now, since directories were joined.
+func (s *stopped) changes(landings []landing, ids map[string]kafka.DirectoryID) map[kafka.DirectoryID]kafka.DirectoryID {
+	now := map[kafka.DirectoryID]kafka.DirectoryID{}
+	for _, l := range landings {
+		if id := ids[l.to]; id != l.from.id && len(l.from.logs) > 0 {
+			now[l.from.id] = id
+		}
+	}
+	return now
+}
+
 // twice says which log lies in two of the directories.
 func (s *stopped) twice() error {
 	in := map[string]string{}

@@ -28,6 +28,8 @@ type transfer struct {
 	progress Progress
 	report   func(Progress)
 	buf      []byte
+	sizes    map[string]int64 // of the directories that were measured
+	done     int64            // sum of those that are through
 }
 
 // unfinished ends the name of a directory that is not copied whole yet.
@@ -45,6 +47,17 @@ func (t *transfer) dir(from, to string) error {
 	if err := t.ctx.Err(); err != nil {
 		return err
 	}
+	if err := t.take(from, to); err != nil {
+		return err
+	}
+	t.done += t.sizes[from]
+	t.progress.Logs++
+	t.progress.Bytes = t.done
+	t.tell(0)
+	return nil
+}
+
+func (t *transfer) take(from, to string) error {
 	if _, err := t.fs.Stat(to); err == nil { // an earlier run came so far
 		return t.drop(from)
 	}
@@ -137,15 +150,36 @@ func (t *transfer) file(from, to string) (err error) {
 			}
 			return fmt.Errorf("read %s: %w", from, err)
 		}
-		if !zeros(t.buf[:n]) {
-			if _, err := out.WriteAt(t.buf[:n], at); err != nil {
-				return err
-			}
+		written, err := writeSparse(out, t.buf[:n], at)
+		if err != nil {
+			return err
 		}
 		at += int64(n)
-		t.tell(0, int64(n))
+		t.tell(written)
 	}
 	return out.Sync()
+}
+
+// blockBytes is what a hole is made of.
+const blockBytes = 4 << 10
+
+// writeSparse writes all blocks but those of zeros, and returns how much that was.
+func writeSparse(out vfs.File, b []byte, at int64) (written int64, err error) {
+	for len(b) > 0 {
+		n := 0
+		for n < len(b) && !zeros(b[n:min(n+blockBytes, len(b))]) {
+			n = min(n+blockBytes, len(b))
+		}
+		if n > 0 {
+			if _, err := out.WriteAt(b[:n], at); err != nil {
+				return written, err
+			}
+			written += int64(n)
+		}
+		n = min(n+blockBytes, len(b)) // the block behind is one of zeros, or there is none
+		b, at = b[n:], at+int64(n)
+	}
+	return written, nil
 }
 
 func zeros(b []byte) bool {
@@ -157,22 +191,18 @@ func zeros(b []byte) bool {
 	return true
 }
 
-func (t *transfer) tell(logs int, bytes int64) {
-	t.progress.Logs += logs
-	t.progress.Bytes += bytes
+func (t *transfer) tell(bytes int64) {
+	t.progress.Bytes = min(t.progress.Bytes+bytes, t.progress.BytesTotal)
 	if t.report != nil {
 		t.report(t.progress)
 	}
 }
 
-// measure adds up what the directories of logs take; room is what of it a copy needs on the disk, without holes.
-func (t *transfer) measure(dir string) (size, room int64, err error) {
+// measure adds a directory of files to what there is to do, and returns the room that it needs on a disk, without holes.
+func (t *transfer) measure(dir string) (room int64, err error) {
 	entries, err := t.fs.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return 0, 0, nil // moved by an earlier run
-	}
-	if err != nil {
-		return 0, 0, err
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // moved by an earlier run
+		return 0, err
 	}
 	for _, e := range entries {
 		if !e.Type().IsRegular() || !wanted(e.Name()) {
@@ -180,16 +210,21 @@ func (t *transfer) measure(dir string) (size, room int64, err error) {
 		}
 		info, err := e.Info()
 		if err != nil {
-			return 0, 0, err
+			return 0, err
 		}
-		size += info.Size()
 		used := info.Size()
 		if st, ok := info.Sys().(*syscall.Stat_t); ok {
 			used = min(used, st.Blocks*512)
 		}
 		room += used
 	}
-	return size, room, nil
+	if t.sizes == nil {
+		t.sizes = map[string]int64{}
+	}
+	t.sizes[dir] = room
+	t.progress.LogsTotal++
+	t.progress.BytesTotal += room
+	return room, nil
 }
 
 // enough sees that what goes to each directory fits, before anything is written.

@@ -39,12 +39,20 @@ type load struct {
 	clients []*kgo.Client
 	written map[kafka.TopicPartition][]*kgo.Record
 	ids     map[string]kafka.TopicID
+	// producers are the id and the epoch that each topic's producer got in its first life, and must keep.
+	producers map[string]producer
+	offsets   kadm.Offsets // that were committed
+}
+
+type producer struct {
+	id    int64
+	epoch int16
 }
 
 // newLoad makes the topics, with segments as small as Kafka lets them be.
 func newLoad(t testing.TB, addr string) *load {
 	t.Helper()
-	l := &load{addr: addr, rand: rand.New(rand.NewPCG(1, 2)), written: map[kafka.TopicPartition][]*kgo.Record{}, ids: map[string]kafka.TopicID{}}
+	l := &load{addr: addr, rand: rand.New(rand.NewPCG(1, 2)), written: map[kafka.TopicPartition][]*kgo.Record{}, ids: map[string]kafka.TopicID{}, producers: map[string]producer{}}
 	admin := l.admin(t)
 	segment, interval, note := "1048576", "1000", "1"
 	for _, c := range codecs {
@@ -102,9 +110,21 @@ func (l *load) write(t testing.TB, n int) {
 			}
 		}
 	}
-	for i := range l.clients {
+	for i, c := range codecs {
 		if err := l.clients[i].Flush(ctx); err != nil {
-			t.Fatalf("flush to %s: %v", codecs[i].topic, err)
+			t.Fatalf("flush to %s: %v", c.topic, err)
+		}
+		if c.plain {
+			continue
+		}
+		id, epoch, err := l.clients[i].ProducerID(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if first, known := l.producers[c.topic]; !known {
+			l.producers[c.topic] = producer{id, epoch}
+		} else if first != (producer{id, epoch}) {
+			t.Errorf("the producer of %s was %+v and is %+v: it was taken for a new one", c.topic, first, producer{id, epoch})
 		}
 	}
 	select {
@@ -204,6 +224,58 @@ func (l *load) verify(t testing.TB) {
 	for _, c := range configs[0].Configs {
 		if c.Key == "segment.bytes" && c.MaybeValue() != "1048576" || c.Key == "index.interval.bytes" && c.MaybeValue() != "1000" {
 			t.Errorf("the topic's %s is %s", c.Key, c.MaybeValue())
+		}
+	}
+}
+
+// commit commits offsets of a group, which only Kafka can do so far, and which must still be there when it serves again.
+func (l *load) commit(t testing.TB, group string) {
+	t.Helper()
+	var offsets kadm.Offsets
+	for tp, records := range l.written {
+		offsets.AddOffset(tp.Topic, tp.Partition, int64(len(records)), -1)
+	}
+	if err := l.admin(t).CommitAllOffsets(context.Background(), group, offsets); err != nil {
+		t.Fatal(err)
+	}
+	l.offsets = offsets
+}
+
+// committed wants the group's offsets to be those that were committed.
+func (l *load) committed(t testing.TB, group string) {
+	t.Helper()
+	got, err := l.admin(t).FetchOffsets(context.Background(), group)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.offsets.Each(func(want kadm.Offset) {
+		if o, ok := got.Lookup(want.Topic, want.Partition); !ok || o.At != want.At {
+			t.Errorf("the group has the offset %d of %s-%d; %d was committed", o.At, want.Topic, want.Partition, want.At)
+		}
+	})
+}
+
+// transactions writes some that are committed and some that are aborted, which only Kafka can do so far.
+func (l *load) transactions(t testing.TB) {
+	t.Helper()
+	ctx := context.Background()
+	if _, err := l.admin(t).CreateTopic(ctx, 1, 1, nil, "transactions"); err != nil {
+		t.Fatal(err)
+	}
+	client, err := kgo.NewClient(kgo.SeedBrokers(l.addr), kgo.TransactionalID("judge"), kgo.DefaultProduceTopic("transactions"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	for i := range 10 {
+		if err := client.BeginTransaction(); err != nil {
+			t.Fatal(err)
+		}
+		if err := client.ProduceSync(ctx, kgo.StringRecord(fmt.Sprint(i))).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+		if err := client.EndTransaction(ctx, kgo.TransactionEndTry(i%2 == 0)); err != nil {
+			t.Fatal(err)
 		}
 	}
 }
