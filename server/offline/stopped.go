@@ -14,7 +14,6 @@ import (
 	"github.com/millrace-io/millrace/internal/wire"
 	"github.com/millrace-io/millrace/kafka"
 	"github.com/millrace-io/millrace/server/internal/commitlog"
-	"github.com/millrace-io/millrace/server/internal/controller"
 	"github.com/millrace-io/millrace/server/internal/metadata"
 	"github.com/millrace-io/millrace/server/internal/quorum"
 	"github.com/millrace-io/millrace/server/internal/vfs"
@@ -111,7 +110,7 @@ func (s *stopped) replay(fsys vfs.FS, metadataLogDir string) (err error) {
 // check says what of the node cannot be served by one node of this version. static are the voters that the configuration
 // names, whom the log need not.
 func (s *stopped) check() error {
-	supported := controller.SupportedFeatures()
+	supported := metadata.KafkaFeatures()
 	features := s.image.Features()
 	for _, name := range slices.Sorted(maps.Keys(features)) {
 		level := features[name]
