@@ -663,7 +663,7 @@ func (n *Node) takeSnapshot() {
 		n.snapshotting.Store(false)
 		return
 	}
-	size, controls := n.sinceSnapshot, voterControls(n.kraft, n.voters)
+	size, controls := n.sinceSnapshot, voterControls(n.kraft, n.voters, covered.stamp)
 	n.sinceSnapshot = 0
 	if covered.end <= n.covered { // there was nothing but changes of leader
 		n.snapshotting.Store(false)

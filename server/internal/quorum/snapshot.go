@@ -260,7 +260,7 @@ func Format(fsys vfs.FS, metadataLogDir string, records []wire.Message, voters [
 			}
 			list.Voters = append(list.Voters, one)
 		}
-		controls = voterControls(1, &list)
+		controls = voterControls(1, &list, 0)
 	}
 	if err := writeSnapshot(fsys, dir, snapshotID{0, 0}, 0, controls, func(yield func([]byte) bool) {
 		for _, m := range records {

@@ -170,14 +170,16 @@ func WriteStored(fsys vfs.FS, metadataLogDir string, s *Stored, records iter.Seq
 	if err := fsys.SyncDir(metadataLogDir); err != nil {
 		return err
 	}
-	return writeSnapshot(fsys, dir, snapshotID{s.EndOffset, s.Epoch}, s.Timestamp, voterControls(s.KRaftVersion, s.Voters), records)
+	return writeSnapshot(fsys, dir, snapshotID{s.EndOffset, s.Epoch}, s.Timestamp, voterControls(s.KRaftVersion, s.Voters, s.Timestamp), records)
 }
 
-// voterControls are the control records of a snapshot of a quorum that keeps its voters in the log.
-func voterControls(kraft int16, voters *wire.VotersRecord) []record.Record {
+// voterControls are the control records of a snapshot of a quorum that keeps its voters in the log. They share a batch with
+// the snapshot's header and must share its timestamp: Kafka refuses any other.
+func voterControls(kraft int16, voters *wire.VotersRecord, timestamp int64) []record.Record {
+	timestamp = max(timestamp, 0)
 	if kraft < 1 || voters == nil {
 		return nil
 	}
 	version := wire.KRaftVersionRecord{KraftVersion: kraft}
-	return []record.Record{record.ControlRecord(record.ControlKRaftVersion, version.AppendTo(nil, 0), 0), record.ControlRecord(record.ControlVoters, voters.AppendTo(nil, 0), 0)}
+	return []record.Record{record.ControlRecord(record.ControlKRaftVersion, version.AppendTo(nil, 0), timestamp), record.ControlRecord(record.ControlVoters, voters.AppendTo(nil, 0), timestamp)}
 }

@@ -21,6 +21,7 @@ var commands = []func() *cobra.Command{
 	upCommand,
 	serverCommand,
 	storageCommand,
+	logCommand,
 	topicCommand,
 	produceCommand,
 	consumeCommand,

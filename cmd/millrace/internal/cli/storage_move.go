@@ -102,7 +102,7 @@ log.dirs set to them. What only Millrace has is left out, and said.`,
 
 // tellMoved says what an import or an export did.
 func tellMoved(out io.Writer, did string, m *offline.Moved) {
-	fmt.Fprintf(out, "%s node %d of the cluster %s: %d topics, %d partitions, %s.\n", did, m.NodeID, m.ClusterID, m.Topics, m.Partitions, sizeText(m.Bytes))
+	fmt.Fprintf(out, "%s node %d of the cluster %s: %d topics, %d partitions, %s.\n", did, m.NodeID, m.ClusterID, m.Topics, m.Partitions, size(m.Bytes))
 	for _, l := range m.Landings {
 		fmt.Fprintf(out, "  %s -> %s\n", l.From, l.To)
 	}
@@ -112,21 +112,6 @@ func tellMoved(out io.Writer, did string, m *offline.Moved) {
 	for _, what := range m.LeftOut {
 		fmt.Fprintf(out, "Left out: %s.\n", what)
 	}
-}
-
-// sizeText is a number of bytes for people.
-func sizeText(n int64) string {
-	units := []string{"KiB", "MiB", "GiB", "TiB"}
-	if n < 1<<10 {
-		return fmt.Sprintf("%d bytes", n)
-	}
-	f, unit := float64(n), ""
-	for _, unit = range units {
-		if f /= 1 << 10; f < 1<<10 {
-			break
-		}
-	}
-	return fmt.Sprintf("%.1f %s", f, unit)
 }
 
 // progressLine shows how far long work has come: over and over in one line of a terminal, a line now and then elsewhere,
@@ -150,7 +135,7 @@ func newProgress(out io.Writer) *progressLine {
 
 // show is given to the work as its Progress.
 func (p *progressLine) show(at offline.Progress) {
-	p.line(fmt.Sprintf("%d of %d logs, %s of %s", at.Logs, at.LogsTotal, sizeText(at.Bytes), sizeText(at.BytesTotal)))
+	p.line(fmt.Sprintf("%d of %d logs, %s of %s", at.Logs, at.LogsTotal, size(at.Bytes), size(at.BytesTotal)))
 }
 
 func (p *progressLine) line(text string) {
