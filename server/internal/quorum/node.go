@@ -499,11 +499,8 @@ func (n *Node) leaderChange(epoch int32) record.Batch {
 	me := wire.LeaderChangeMessageVoters{VoterID: n.o.NodeID, VoterDirectoryID: n.o.DirectoryID}
 	m := wire.LeaderChangeMessage{LeaderID: n.o.NodeID, Voters: []wire.LeaderChangeMessageVoters{me},
 		GrantingVoters: []wire.LeaderChangeMessageGrantingVoters{{VoterID: me.VoterID, VoterDirectoryID: me.VoterDirectoryID}}}
-	version := int16(0)
-	if n.kraft >= 1 {
-		version = 1
-	}
-	m.Version = version
+	// Version 0, which names no directories: Kafka writes no other, and its tools read no other.
+	const version = 0
 	n.mu.Lock()
 	base := n.end
 	n.end++
