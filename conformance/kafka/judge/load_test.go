@@ -62,7 +62,7 @@ func newLoad(t testing.TB, addr string) *load {
 		}
 		l.ids[c.topic] = kafka.TopicID(r.ID)
 		options := []kgo.Opt{kgo.SeedBrokers(addr), kgo.ProducerBatchCompression(c.codec), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerBatchMaxBytes(64 << 10),
-			kgo.ProducerLinger(5 * time.Millisecond), kgo.RecordDeliveryTimeout(time.Minute), kgo.MetadataMinAge(50 * time.Millisecond), kgo.RetryBackoffFn(func(int) time.Duration { return 50 * time.Millisecond })}
+			kgo.ProducerLinger(5 * time.Millisecond), kgo.RecordDeliveryTimeout(time.Minute), kgo.UnknownTopicRetries(-1), kgo.MetadataMinAge(50 * time.Millisecond), kgo.RetryBackoffFn(func(int) time.Duration { return 50 * time.Millisecond })}
 		if c.plain {
 			options = append(options, kgo.DisableIdempotentWrite())
 		}
