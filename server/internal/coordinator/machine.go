@@ -53,6 +53,9 @@ type Result struct {
 	// many for one, in several.
 	Records []Record
 	Split   bool
+	// Kept says that the machine's state has changed already, and the records are only to be appended. The same
+	// state must come of replaying them in a load.
+	Kept bool
 	// Producer is set when the records belong to its transaction: they get a batch of their own.
 	Producer *Producer
 	// Marker, when set, is appended behind the records.

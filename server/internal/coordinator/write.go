@@ -62,9 +62,9 @@ func (s *shard[M]) write(res Result, now time.Time) error {
 	switch {
 	case len(records) == 0:
 	case size <= limit:
-		err = s.add(records, size, res.Producer, now)
+		err = s.add(records, size, &res, now)
 	case res.Split:
-		err = s.addSplit(records, limit, res.Producer, now)
+		err = s.addSplit(records, limit, &res, now)
 	default:
 		err = kafka.RecordListTooLarge.Errorf("a change of %d records is %d bytes, more than a batch of %d may be", len(records), size, limit)
 	}
@@ -105,7 +105,8 @@ func (s *shard[M]) park(res Result) {
 }
 
 // add replays records and puts them into the batch. Those of a transaction begin one of their own.
-func (s *shard[M]) add(records []stored, size int, producer *Producer, now time.Time) error {
+func (s *shard[M]) add(records []stored, size int, res *Result, now time.Time) error {
+	producer := res.Producer
 	if s.batch.builder != nil && (producer != nil || s.batch.builder.Len()+size > s.runtime.o.BatchBytes) {
 		// What was decided rests on what was replayed for that batch: it falls with it.
 		if err := s.flush(); err != nil {
@@ -117,7 +118,7 @@ func (s *shard[M]) add(records []stored, size int, producer *Producer, now time.
 		id = producer.ID
 	}
 	replayed := len(s.journal.undo)
-	for i := range records {
+	for i := 0; i < len(records) && !res.Kept; i++ {
 		if err := s.machine.Replay(s.offset+int64(i), id, records[i].Record); err != nil {
 			s.journal.rollbackTo(replayed)
 			return err
@@ -132,7 +133,7 @@ func (s *shard[M]) add(records []stored, size int, producer *Producer, now time.
 }
 
 // addSplit is add for a change that need not be atomic.
-func (s *shard[M]) addSplit(records []stored, limit int, producer *Producer, now time.Time) error {
+func (s *shard[M]) addSplit(records []stored, limit int, res *Result, now time.Time) error {
 	for len(records) > 0 {
 		n, size := 0, 0
 		for n < len(records) && (n == 0 || size+records[n].size() <= limit) {
@@ -142,7 +143,7 @@ func (s *shard[M]) addSplit(records []stored, limit int, producer *Producer, now
 		if size > limit {
 			return kafka.MessageTooLarge.Errorf("a record of %d bytes is larger than a batch of %d may be", size, limit)
 		}
-		if err := s.add(records[:n], size, producer, now); err != nil {
+		if err := s.add(records[:n], size, res, now); err != nil {
 			return err
 		}
 		records = records[n:]

@@ -1,0 +1,102 @@
+package group
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/millrace-io/millrace/config"
+	"github.com/millrace-io/millrace/internal/record"
+	"github.com/millrace-io/millrace/server/internal/coordinator/group/classic"
+)
+
+// Config is what the broker's configuration says to its groups.
+type Config struct {
+	Classic classic.Config
+
+	OffsetMetadataMaxBytes        int
+	OffsetsRetention              time.Duration
+	OffsetsRetentionCheckInterval time.Duration
+	OffsetsCommitTimeout          time.Duration
+	OffsetsCodec                  record.Codec
+	// AppendLinger is how long a batch waits for more; negative: while others already wait.
+	AppendLinger time.Duration
+	BatchBytes   int
+	// Loaders is how many partitions are loaded at a time, LoadBufferBytes what is read at a time for each.
+	Loaders         int
+	LoadBufferBytes int
+}
+
+// ParseConfig reads the settings out of the broker's effective values, which get returns by key; what is not set is
+// the default.
+func ParseConfig(get func(key string) string) (Config, error) {
+	table := config.NewTable(BrokerKeys()...)
+	var wrong []error
+	number := func(key string) int64 {
+		text := get(key)
+		if text == "" {
+			k, _ := table.Lookup(key)
+			text = *k.Default
+		}
+		n, err := config.ParseInt64(text)
+		if err != nil {
+			wrong = append(wrong, fmt.Errorf("%s: %w", key, err))
+		}
+		return n
+	}
+	scaled := func(key string, unit time.Duration) time.Duration {
+		return time.Duration(min(number(key), math.MaxInt64/int64(unit))) * unit
+	}
+	millis := func(key string) time.Duration { return scaled(key, time.Millisecond) }
+	c := Config{
+		Classic: classic.Config{
+			MinSessionTimeout: millis("group.min.session.timeout.ms"), MaxSessionTimeout: millis("group.max.session.timeout.ms"),
+			InitialRebalanceDelay: millis("group.initial.rebalance.delay.ms"), MaxSize: int(number("group.max.size")),
+		},
+		OffsetMetadataMaxBytes: int(number("offset.metadata.max.bytes")), OffsetsRetention: scaled("offsets.retention.minutes", time.Minute),
+		OffsetsRetentionCheckInterval: millis("offsets.retention.check.interval.ms"), OffsetsCommitTimeout: millis("offsets.commit.timeout.ms"),
+		OffsetsCodec: record.Codec(number("offsets.topic.compression.codec")), AppendLinger: millis("group.coordinator.append.linger.ms"),
+		BatchBytes: int(number("group.coordinator.cached.buffer.max.bytes")), Loaders: int(number("group.coordinator.background.threads")),
+		LoadBufferBytes: int(number("offsets.load.buffer.size")),
+	}
+	return c, errors.Join(wrong...)
+}
+
+// BrokerKeys returns the broker settings that act in this room.
+func BrokerKeys() []config.Key {
+	return []config.Key{
+		{Name: "group.min.session.timeout.ms", Type: config.Int, Default: config.Value("6000"), Importance: config.Medium,
+			Doc: "The shortest session timeout that a member of a classic group may ask for."},
+		{Name: "group.max.session.timeout.ms", Type: config.Int, Default: config.Value("1800000"), Importance: config.Medium,
+			Doc: "The longest session timeout that a member of a classic group may ask for."},
+		{Name: "group.initial.rebalance.delay.ms", Type: config.Int, Default: config.Value("3000"), Importance: config.Medium,
+			Doc: "How long a new classic group waits for more members before its first rebalance ends."},
+		{Name: "group.max.size", Type: config.Int, Default: config.Value("2147483647"), Valid: config.AtLeast(1), Importance: config.Medium,
+			Doc: "How many members a classic group may have."},
+		{Name: "group.coordinator.append.linger.ms", Type: config.Int, Default: config.Value("-1"), Valid: config.AtLeast(-1), Importance: config.Medium,
+			Doc: "How long the coordinator collects records before it appends them; -1 for as long as other requests already wait."},
+		{Name: "group.coordinator.cached.buffer.max.bytes", Type: config.Int, Default: config.Value("1048588"), Valid: config.AtLeast(524288), Importance: config.Medium,
+			Doc: "The size of the largest batch that the coordinator appends."},
+		{Name: "group.coordinator.background.threads", Type: config.Int, Default: config.Value("2"), Valid: config.AtLeast(1), Importance: config.High,
+			Doc: "How many partitions of __consumer_offsets are loaded at a time."},
+		{Name: "offset.metadata.max.bytes", Type: config.Int, Default: config.Value("4096"), Importance: config.High,
+			Doc: "The size of the largest text that may be committed with an offset."},
+		{Name: "offsets.commit.timeout.ms", Type: config.Int, Default: config.Value("5000"), Valid: config.AtLeast(1), Importance: config.High,
+			Doc: "How long a change of a group waits to be committed before the client is told to try again."},
+		{Name: "offsets.load.buffer.size", Type: config.Int, Default: config.Value("5242880"), Valid: config.AtLeast(1), Importance: config.High,
+			Doc: "How many bytes are read at a time when a partition of __consumer_offsets is loaded."},
+		{Name: "offsets.retention.check.interval.ms", Type: config.Long, Default: config.Value("600000"), Valid: config.AtLeast(1), Importance: config.High,
+			Doc: "How often offsets are looked through for those whose retention is over."},
+		{Name: "offsets.retention.minutes", Type: config.Int, Default: config.Value("10080"), Valid: config.AtLeast(1), Importance: config.High,
+			Doc: "For how many minutes the offsets of a group without members are kept."},
+		{Name: "offsets.topic.compression.codec", Type: config.Int, Default: config.Value("0"), Valid: config.Between(0, 4), Importance: config.High,
+			Doc: "The codec of the coordinator's batches: 0 none, 1 gzip, 2 snappy, 3 lz4, 4 zstd."},
+		{Name: "offsets.topic.num.partitions", Type: config.Int, Default: config.Value("50"), Valid: config.AtLeast(1), Importance: config.High,
+			Doc: "How many partitions __consumer_offsets is created with. It must not change afterwards."},
+		{Name: "offsets.topic.replication.factor", Type: config.Short, Default: config.Value("3"), Valid: config.AtLeast(1), Importance: config.High,
+			Doc: "How many replicas __consumer_offsets is created with. While there are fewer brokers it is not created."},
+		{Name: "offsets.topic.segment.bytes", Type: config.Int, Default: config.Value("104857600"), Valid: config.AtLeast(1), Importance: config.High,
+			Doc: "The segment size that __consumer_offsets is created with: small, so that it loads fast."},
+	}
+}
