@@ -11,6 +11,7 @@ import (
 	"github.com/millrace-io/millrace/server/internal/broker"
 	"github.com/millrace-io/millrace/server/internal/commitlog"
 	"github.com/millrace-io/millrace/server/internal/controller"
+	"github.com/millrace-io/millrace/server/internal/coordinator/group"
 	"github.com/millrace-io/millrace/server/internal/listener"
 	"github.com/millrace-io/millrace/server/internal/quorum"
 	"github.com/millrace-io/millrace/server/internal/replica"
@@ -62,7 +63,7 @@ func keys() []config.Key {
 // brokerTable joins the broker keys of every room. A key that two rooms name is described by the one on the
 // higher floor.
 func brokerTable() *config.Table {
-	return join(keys(), broker.BrokerKeys(), api.BrokerKeys(), listener.BrokerKeys(), controller.BrokerKeys(), replica.BrokerKeys(), quorum.BrokerKeys(), commitlog.BrokerKeys())
+	return join(keys(), broker.BrokerKeys(), api.BrokerKeys(), listener.BrokerKeys(), controller.BrokerKeys(), group.BrokerKeys(), replica.BrokerKeys(), quorum.BrokerKeys(), commitlog.BrokerKeys())
 }
 
 // topicTable joins the topic keys of every room.

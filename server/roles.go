@@ -18,6 +18,8 @@ import (
 	"github.com/millrace-io/millrace/server/internal/broker"
 	"github.com/millrace-io/millrace/server/internal/budget"
 	"github.com/millrace-io/millrace/server/internal/controller"
+	"github.com/millrace-io/millrace/server/internal/coordinator"
+	"github.com/millrace-io/millrace/server/internal/coordinator/group"
 	"github.com/millrace-io/millrace/server/internal/listener"
 	"github.com/millrace-io/millrace/server/internal/metadata"
 	"github.com/millrace-io/millrace/server/internal/quorum"
@@ -33,6 +35,7 @@ type node struct {
 	controller *controller.Controller
 	replicas   *replica.Manager // nil without the role of a broker
 	broker     *broker.Broker   // nil without the role of a broker
+	groups     *group.Coordinator
 	configs    *broker.Configs
 	listeners  []*listener.Listener
 	requests   *requestFigures
@@ -201,7 +204,10 @@ func (s *Server) startBroker(ctx context.Context, n *node) error {
 	if len(online) == 0 {
 		return errors.New("none of the log directories can be used")
 	}
-	recovered := broker.Recovered{Replicas: n.replicas, PreviousEpoch: n.replicas.PreviousBrokerEpoch()}
+	if err := s.startGroups(n); err != nil {
+		return err
+	}
+	recovered := broker.Recovered{Replicas: n.replicas, Coordinators: []broker.Coordinator{n.groups}, PreviousEpoch: n.replicas.PreviousBrokerEpoch()}
 	for _, d := range online {
 		recovered.Online = append(recovered.Online, d.ID)
 	}
@@ -216,6 +222,26 @@ func (s *Server) startBroker(ctx context.Context, n *node) error {
 	case <-ctx.Done():
 		return fmt.Errorf("the broker was not let in by the controller in time: %w", ctx.Err())
 	}
+}
+
+// startGroups makes the coordinator of groups, over the partitions that this node leads.
+func (s *Server) startGroups(n *node) error {
+	settings, err := group.ParseConfig(s.cfg.values.text)
+	if err != nil {
+		return err
+	}
+	n.groups = group.New(group.Options{
+		NodeID: s.cfg.NodeID, Config: settings, Log: s.log,
+		Open: func(partition, epoch int32) (coordinator.Log, error) {
+			return n.replicas.Led(group.Topic, partition, epoch)
+		},
+	})
+	n.groups.Start()
+	s.onClose("the coordinator of groups", func(context.Context) error {
+		n.groups.Close()
+		return nil
+	})
+	return nil
 }
 
 // handleLimit is how many files of logs may be open at a time. Half of the descriptors that the process may have are
@@ -245,7 +271,7 @@ func (s *Server) serve(n *node) {
 		if k.cfg.Controller {
 			gate = api.NewController(ofController)
 		} else {
-			options.Image, options.Forwarder, options.Replicas, options.ProducerID = n.broker.Image, n.broker, n.replicas, n.broker.ProducerID
+			options.Image, options.Forwarder, options.Replicas, options.ProducerID, options.Groups = n.broker.Image, n.broker, n.replicas, n.broker.ProducerID, n.groups
 			gate = api.New(options)
 		}
 		l := listener.New(listener.Config{Name: k.cfg.Name, Controller: k.cfg.Controller, MaxRequestBytes: int(v.int("socket.request.max.bytes")), IdleTimeout: v.millis("connections.max.idle.ms"),
@@ -260,6 +286,12 @@ func (s *Server) serve(n *node) {
 			}()
 		}
 		s.log.Info("listening", "listener", k.cfg.Name, "address", k.tcp.Addr())
+	}
+	if n.groups != nil { // members that wait are sent on before connections are closed under them
+		s.onClose("the members of groups", func(context.Context) error {
+			n.groups.End()
+			return nil
+		})
 	}
 	if n.broker != nil { // the first step of a clean stop, while clients are still answered
 		s.onClose("the leaderships of the broker", func(ctx context.Context) error {

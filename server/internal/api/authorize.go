@@ -44,6 +44,7 @@ func (c *call) allowed(op ACLOperation, resource ACLResource, name string) bool 
 // operations are all that there are for a resource.
 var operations = map[ACLResource][]ACLOperation{
 	ResTopic:   {OpRead, OpWrite, OpCreate, OpDelete, OpAlter, OpDescribe, OpDescribeConfigs, OpAlterConfigs},
+	ResGroup:   {OpRead, OpDelete, OpDescribe, OpDescribeConfigs, OpAlterConfigs},
 	ResCluster: {OpCreate, OpAlter, OpDescribe, OpClusterAction, OpDescribeConfigs, OpAlterConfigs, OpIdempotentWrite},
 }
 

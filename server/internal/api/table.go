@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync/atomic"
 
 	"github.com/millrace-io/millrace/config"
 	"github.com/millrace-io/millrace/internal/wire"
 	"github.com/millrace-io/millrace/kafka"
 	"github.com/millrace-io/millrace/server/internal/controller"
+	"github.com/millrace-io/millrace/server/internal/coordinator/group"
 	"github.com/millrace-io/millrace/server/internal/listener"
 	"github.com/millrace-io/millrace/server/internal/metadata"
 	"github.com/millrace-io/millrace/server/internal/quorum"
@@ -45,6 +47,7 @@ type Options struct {
 	// Replicas and ProducerID are a broker's.
 	Replicas   *replica.Manager
 	ProducerID func(ctx context.Context) (int64, error)
+	Groups     *group.Coordinator
 
 	TopicConfigs, BrokerConfigs, GroupConfigs, ClientMetricsConfigs *config.Table
 	// Static is the properties file.
@@ -63,6 +66,8 @@ type Table struct {
 	handlers [wire.KeyUnregisterController + 1]handler
 	versions []wire.ApiVersionsResponseApiKeys // what ApiVersions lists
 	reach    reach
+	// creatingGroups is true while the topic of the groups is asked for.
+	creatingGroups atomic.Bool
 }
 
 // handler runs a request to its completion, or sees to that it will be complete.
@@ -128,6 +133,22 @@ func blocking[M any, P interface {
 	}
 }
 
+// deferred makes a handler of a function that answers when it can: before it returns, or later from any goroutine.
+func deferred[M any, P interface {
+	*M
+	wire.Message
+}](f func(c *call, request P, respond func(wire.Message))) handler {
+	return func(t *Table, r *listener.Request) {
+		request := P(new(M))
+		if err := wire.Decode(request, r.Header.Version, r.Body); err != nil {
+			r.Fail(err)
+			return
+		}
+		c := &call{Request: r, Context: context.Background(), image: t.o.Image(), t: t}
+		f(c, request, func(response wire.Message) { respond(r, response) })
+	}
+}
+
 // respond completes a request with a message; nil closes the connection.
 func respond(r *listener.Request, response wire.Message) {
 	if response == nil {
@@ -188,6 +209,17 @@ func brokerHandlers() map[wire.APIKey]handler {
 		wire.KeyDeleteRecords:           blocking(deleteRecords),
 		wire.KeyInitProducerId:          blocking(initProducerID),
 		wire.KeyOffsetForLeaderEpoch:    answer(offsetForLeaderEpoch),
+		wire.KeyFindCoordinator:         answer(findCoordinator),
+		wire.KeyJoinGroup:               deferred(joinGroup),
+		wire.KeySyncGroup:               deferred(syncGroup),
+		wire.KeyHeartbeat:               deferred(heartbeat),
+		wire.KeyLeaveGroup:              deferred(leaveGroup),
+		wire.KeyDescribeGroups:          deferred(describeGroups),
+		wire.KeyListGroups:              deferred(listGroups),
+		wire.KeyDeleteGroups:            deferred(deleteGroups),
+		wire.KeyOffsetCommit:            deferred(offsetCommit),
+		wire.KeyOffsetFetch:             deferred(offsetFetch),
+		wire.KeyOffsetDelete:            deferred(offsetDelete),
 		wire.KeyDescribeConfigs:         answer(describeConfigs),
 		wire.KeyAlterConfigs:            blocking(alterConfigs),
 		wire.KeyIncrementalAlterConfigs: blocking(incrementalAlterConfigs),

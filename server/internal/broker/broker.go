@@ -45,13 +45,19 @@ type Replicas interface {
 	SetBrokerEpoch(epoch int64)
 }
 
+// Coordinator is what follows the leaderships of an internal topic: group.Coordinator.
+type Coordinator interface {
+	Publish(image *metadata.Image, delta *metadata.Delta)
+}
+
 // Broker is the life of one broker. It implements api.Forwarder and replica.Cluster.
 type Broker struct {
 	o   Options
 	log *slog.Logger
 	ids producerIDs
 
-	replicas Replicas // set by Loaded
+	replicas     Replicas // set by Loaded, with the coordinators
+	coordinators []Coordinator
 
 	ctx    context.Context // ends when Close is called
 	cancel context.CancelFunc

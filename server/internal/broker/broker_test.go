@@ -147,7 +147,7 @@ func TestABrokerIsReadyAsSoonAsTheMetadataSaysSo(t *testing.T) {
 			t.Fatalf("images %v were applied before the replicas were loaded", r.applied)
 		}
 		dirs := []kafka.DirectoryID{kafka.NewUUID()}
-		b.Loaded(Recovered{r, dirs, 17})
+		b.Loaded(Recovered{Replicas: r, Online: dirs, PreviousEpoch: 17})
 		if len(r.applied) != 1 {
 			t.Errorf("applied %v; want the image that came while they were loaded", r.applied)
 		}
@@ -182,7 +182,7 @@ func TestABrokerIsReadyAsSoonAsTheMetadataSaysSo(t *testing.T) {
 func TestALostSessionIsRestored(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, c, _ := newTestBroker(t)
-		b.Loaded(Recovered{c.replicas, nil, -1})
+		b.Loaded(Recovered{Replicas: c.replicas, PreviousEpoch: -1})
 		b.Start()
 		<-b.Ready()
 		c.mu.Lock()
@@ -199,7 +199,7 @@ func TestALostSessionIsRestored(t *testing.T) {
 func TestLeavingIsBoundedByItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, c, _ := newTestBroker(t)
-		b.Loaded(Recovered{c.replicas, nil, -1})
+		b.Loaded(Recovered{Replicas: c.replicas, PreviousEpoch: -1})
 		b.Start()
 		<-b.Ready()
 		c.mu.Lock()
@@ -337,7 +337,7 @@ func TestAForwardedChangeIsThereWhenTheAnswerIs(t *testing.T) {
 			defer c.mu.Unlock()
 			return c.image.Offset()
 		}
-		b.Loaded(Recovered{c.replicas, nil, -1})
+		b.Loaded(Recovered{Replicas: c.replicas, PreviousEpoch: -1})
 		create := func(name string) (took time.Duration) {
 			c.mu.Lock()
 			c.answer = func(wire.Message) (wire.Message, error) {
@@ -372,7 +372,7 @@ func TestAForwardedChangeIsThereWhenTheAnswerIs(t *testing.T) {
 func TestDirectoriesOfReplicasAreToldTogetherAndUntilHeard(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, c, _ := newTestBroker(t)
-		b.Loaded(Recovered{c.replicas, nil, -1})
+		b.Loaded(Recovered{Replicas: c.replicas, PreviousEpoch: -1})
 		topic, dir := kafka.NewUUID(), kafka.NewUUID()
 		for i := range int32(3000) { // before the broker is known to anybody
 			b.AssignDirectory(kafka.TopicIDPartition{TopicID: topic, Partition: i}, dir)
@@ -413,7 +413,7 @@ func TestTheLastDirectoryThatFailsStopsTheNode(t *testing.T) {
 		b, c, _ := newTestBroker(t)
 		var failed error
 		b.o.Failed = func(err error) { failed = err }
-		b.Loaded(Recovered{c.replicas, nil, -1})
+		b.Loaded(Recovered{Replicas: c.replicas, PreviousEpoch: -1})
 		b.Start()
 		<-b.Ready()
 		dir := replica.Dir{Path: "/b", ID: kafka.NewUUID()}
@@ -440,7 +440,7 @@ func TestTheLastDirectoryThatFailsStopsTheNode(t *testing.T) {
 func TestAStalledSyncIsToldToReadinessAndLeadersMoveOnlyWhereTheyCan(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, c, _ := newTestBroker(t)
-		b.Loaded(Recovered{c.replicas, nil, -1})
+		b.Loaded(Recovered{Replicas: c.replicas, PreviousEpoch: -1})
 		b.Start()
 		<-b.Ready()
 		dir := replica.Dir{Path: "/a", ID: kafka.NewUUID()}

@@ -23,8 +23,9 @@ type publisher struct {
 // to every room that acts on metadata, always in this order:
 //
 //  1. the replicas: partitions appear, change and go, with their configurations;
-//  2. requests, which see the image from now on and find the partitions it promises;
-//  3. the lifecycle: the next heartbeat says how far this broker has come.
+//  2. the coordinators, which lead where their partition's replica leads;
+//  3. requests, which see the image from now on and find the partitions it promises;
+//  4. the lifecycle: the next heartbeat says how far this broker has come.
 func (b *Broker) Publish(image *metadata.Image, delta *metadata.Delta) {
 	p := &b.publisher
 	p.mu.Lock()
@@ -37,7 +38,8 @@ func (b *Broker) Publish(image *metadata.Image, delta *metadata.Delta) {
 
 // Recovered is what came of loading the replicas.
 type Recovered struct {
-	Replicas Replicas
+	Replicas     Replicas
+	Coordinators []Coordinator
 	// Online are the log directories that can be used.
 	Online []kafka.DirectoryID
 	// PreviousEpoch is the broker epoch of a clean stop before this start, -1 when it was not clean (KIP-966).
@@ -49,7 +51,7 @@ func (b *Broker) Loaded(r Recovered) {
 	p := &b.publisher
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	b.replicas = r.Replicas
+	b.replicas, b.coordinators = r.Replicas, r.Coordinators
 	b.mu.Lock()
 	b.life.registration.LogDirs, b.life.registration.PreviousBrokerEpoch = r.Online, r.PreviousEpoch
 	b.mu.Unlock()
@@ -62,6 +64,9 @@ func (b *Broker) Loaded(r Recovered) {
 // hand gives an image to every room, in order. Called with the publisher's mu held.
 func (b *Broker) hand(image *metadata.Image, delta *metadata.Delta) {
 	b.replicas.Apply(image, delta)
+	for _, c := range b.coordinators {
+		c.Publish(image, delta)
+	}
 	b.publisher.image.Store(image)
 
 	b.mu.Lock()

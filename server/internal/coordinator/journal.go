@@ -65,11 +65,16 @@ func (m *Map[K, V]) Keys() iter.Seq[K] { return maps.Keys(m.m) }
 // Set sets the value of a key. The value must not be changed afterwards but through a journal.
 func (m *Map[K, V]) Set(k K, v V) {
 	old, had := m.m[k]
+	m.Keep(k, v)
+	m.did(k, old, had)
+}
+
+// Keep sets the value of a key for good: no journal takes it back. It is for what is not in the log.
+func (m *Map[K, V]) Keep(k K, v V) {
 	if m.m == nil {
 		m.m = map[K]V{}
 	}
 	m.m[k] = v
-	m.did(k, old, had)
 }
 
 // Delete takes a key away.

@@ -69,7 +69,10 @@ func New(o Options) *Coordinator {
 // Start begins to watch over sessions, until Close.
 func (c *Coordinator) Start() { c.runtime.Start() }
 
-// Close ends all shards, tells everybody who waits to look for another coordinator, and stops what Start began.
+// End ends all shards, for good, and tells everybody who waits to look for another coordinator.
+func (c *Coordinator) End() { c.runtime.End() }
+
+// Close is End, and stops what Start began.
 func (c *Coordinator) Close() { c.runtime.Close() }
 
 // Tick does what is due at now and returns when it wants to be called again. It is for whoever does not call Start.

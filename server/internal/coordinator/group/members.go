@@ -39,20 +39,19 @@ func (c *Coordinator) JoinGroup(request *wire.JoinGroupRequest, caller Caller, d
 
 // joinable finds the classic group that a member joins, and makes it for a new member.
 func (s *Shard) joinable(id, memberID string) (*classic.Group, error) {
-	switch g := s.find(id).(type) {
-	case *classic.Group:
+	found := s.find(id)
+	if g, ok := found.(*classic.Group); ok {
 		return g, nil
-	case nil:
-		if memberID != "" {
-			return nil, kafka.UnknownMemberID.Errorf("there is no group %q, and so no member %q of it", id, memberID)
-		}
-		// It is stored with its first generation. Until then nothing is lost with it.
-		g2 := s.newClassic(id)
-		s.groups.Set(id, g2)
-		return g2, nil
-	default:
-		return nil, kafka.InconsistentGroupProtocol.Errorf("the group %q is not of the classic protocol", id)
 	}
+	switch {
+	case found != nil:
+		return nil, kafka.InconsistentGroupProtocol.Errorf("the group %q is not of the classic protocol", id)
+	case memberID != "":
+		return nil, kafka.UnknownMemberID.Errorf("there is no group %q, and so no member %q of it", id, memberID)
+	}
+	g := s.newClassic(id)
+	s.groups.Keep(id, g) // it is stored with its first generation, and nothing is lost with it before
+	return g, nil
 }
 
 // member finds the classic group that somebody says to be a member of.

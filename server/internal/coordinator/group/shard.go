@@ -93,7 +93,7 @@ func (s *Shard) replayOffset(offset, producerID int64, key *wire.OffsetCommitKey
 	}
 	// Who commits without being a member makes a group all the same: an empty classic one that speaks nothing.
 	if s.find(key.Group) == nil {
-		s.groups.Set(key.Group, s.newClassic(key.Group))
+		s.groups.Keep(key.Group, s.newClassic(key.Group))
 	}
 	s.offsets.put(offset, producerID, key, value)
 	return nil

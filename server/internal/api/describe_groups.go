@@ -1,0 +1,62 @@
+package api
+
+import (
+	"sync"
+
+	"github.com/millrace-io/millrace/internal/wire"
+	"github.com/millrace-io/millrace/kafka"
+)
+
+// DescribeGroups, versions 0 to 6: classic groups with their members. A group that is not there is told as dead, from
+// version 6 on with the error GROUP_ID_NOT_FOUND (KIP-1043).
+
+func describeGroups(c *call, request *wire.DescribeGroupsRequest, respond func(wire.Message)) {
+	response := wire.NewDescribeGroupsResponse()
+	response.Groups = make([]wire.DescribeGroupsResponseGroups, len(request.Groups))
+	if len(request.Groups) == 0 {
+		respond(response)
+		return
+	}
+	var mu sync.Mutex
+	waits := len(request.Groups)
+	for i, id := range request.Groups {
+		c.describeGroup(id, request.IncludeAuthorizedOperations, func(one wire.DescribeGroupsResponseGroups) {
+			mu.Lock()
+			response.Groups[i] = one
+			waits--
+			last := waits == 0
+			mu.Unlock()
+			if last {
+				respond(response)
+			}
+		})
+	}
+}
+
+func (c *call) describeGroup(id string, operations bool, done func(wire.DescribeGroupsResponseGroups)) {
+	refuse := func(err error) {
+		one := wire.NewDescribeGroupsResponseGroups()
+		one.GroupID, one.ErrorCode = id, kafka.CodeOf(err)
+		if one.ErrorCode == kafka.GroupIDNotFound {
+			one.GroupState = "Dead"
+			if c.version() < 6 {
+				one.ErrorCode = kafka.None
+			} else {
+				one.ErrorMessage = kafka.MessageOf(err)
+			}
+		}
+		done(one)
+	}
+	if !c.allowed(OpDescribe, ResGroup, id) {
+		refuse(kafka.GroupAuthorizationFailed)
+		return
+	}
+	c.t.o.Groups.DescribeGroup(id, func(one wire.DescribeGroupsResponseGroups, err error) {
+		if err != nil {
+			refuse(err)
+			return
+		}
+		one.AuthorizedOperations = c.authorizedOperations(operations, ResGroup, id)
+		done(one)
+	})
+}
