@@ -97,6 +97,8 @@ func (c *Cluster) start() {
 		"memory.budget.bytes", fmt.Sprint(256<<20),
 		"log.scrub.bytes.per.second", "0",
 		"log.reserve.bytes", "0",
+		"offsets.topic.replication.factor", "1",
+		"group.initial.rebalance.delay.ms", "0", // a test knows who belongs to its groups
 	)
 	for _, p := range c.set.properties {
 		properties.Set(p[0], p[1])

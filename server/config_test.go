@@ -79,7 +79,7 @@ log.retention.check.interval.ms=300000
 		t.Errorf("listeners %+v", c.Listeners)
 	}
 	warning := inertWarning(c.Inert)
-	for _, want := range []string{"num.io.threads, num.network.threads (sizes thread pools; goroutines need none)", "offsets.topic.replication.factor (acts with consumer groups)"} {
+	for _, want := range []string{"num.io.threads, num.network.threads (sizes thread pools; goroutines need none)", "transaction.state.log.min.isr, transaction.state.log.replication.factor (acts with transactions)"} {
 		if !strings.Contains(warning, want) {
 			t.Errorf("the warning %q lacks %q", warning, want)
 		}

@@ -86,6 +86,7 @@ func upProperties(o upOptions, dir string) (config.Properties, error) {
 		"listeners", "PLAINTEXT://"+o.listen,
 		"log.dirs", dir,
 		"offsets.topic.replication.factor", "1",
+		"group.initial.rebalance.delay.ms", "0", // as in Kafka's own file for a start: a first consumer reads at once
 		"transaction.state.log.replication.factor", "1",
 		"transaction.state.log.min.isr", "1",
 		"share.coordinator.state.topic.replication.factor", "1",
