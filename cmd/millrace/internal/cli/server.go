@@ -2,9 +2,6 @@ package cli
 
 import (
 	"log/slog"
-	"math"
-	"os"
-	"runtime/debug"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -49,16 +46,4 @@ The log directories must have been formatted: "millrace storage format --config 
 	cmd.Flags().StringArrayVar(&overrides, "override", nil, "a property that replaces the file's, as key=value; may be repeated")
 	cmd.Flags().StringVar(&logLevel, "log-level", "info", "what is logged on stderr: debug, info, warn or error")
 	return cmd
-}
-
-// limitMemory tells the garbage collector what the process should stay within: the budget for requests and
-// responses, and room for everything else. A limit set from outside (GOMEMLIMIT) stands.
-func limitMemory(budget int64) {
-	if os.Getenv("GOMEMLIMIT") != "" {
-		return
-	}
-	if budget > math.MaxInt64/2 {
-		return
-	}
-	debug.SetMemoryLimit(budget + budget/2 + 128<<20)
 }

@@ -190,13 +190,24 @@ func run(cmd *cobra.Command, cfg *server.Config, log logger, options []server.Op
 		return err
 	}
 	ctx := cmd.Context()
-	if err := s.Start(ctx); err != nil {
+	err = whileStarting(func() error { return s.Start(ctx) })
+	if err != nil {
 		if ctx.Err() != nil {
 			return nil // Ctrl-C while starting: Start has put everything back
 		}
 		return err
 	}
 	ready(s)
+	resting, stopResting := context.WithCancel(ctx)
+	rested := make(chan struct{})
+	go func() {
+		defer close(rested)
+		giveBackMemory(resting, memoryLook)
+	}()
+	defer func() {
+		stopResting()
+		<-rested
+	}()
 	select {
 	case <-ctx.Done():
 		log.Info("stopping")
