@@ -1,7 +1,6 @@
 package clients
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"embed"
 	"fmt"
@@ -9,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -117,50 +115,4 @@ func (d *driver) read(within time.Duration, addr string, topics []string, in *in
 		return nil, err
 	}
 	return parseDigests(out, in.partitions)
-}
-
-// kcatWrite writes with kcat, a call per partition, since it takes the partition as a flag. Keys and records end at
-// bytes that the input does not hold.
-func kcatWrite(addr, topic, codec string, in *input) error {
-	for p := range in.partitions {
-		var text bytes.Buffer
-		for i := p; i < len(in.records); i += in.partitions {
-			fmt.Fprintf(&text, "%s\x01%s\x02", in.records[i].key, in.records[i].value)
-		}
-		if err := must(process.RunInput(5*time.Minute, text.String(), "kcat", "-P", "-b", addr, "-t", topic, "-p", strconv.Itoa(p), "-z", codec, "-K", "\x01", "-D", "\x02",
-			"-X", "acks=all", "-X", "enable.idempotence=true")); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func kcatRead(addr string, topics []string, in *input) (map[string][]digest, error) {
-	all := make(map[string][]digest)
-	for _, topic := range topics {
-		h := newHashes(in.partitions)
-		for p := range in.partitions {
-			out, errOut, err := process.Run(5*time.Minute, "kcat", "-C", "-b", addr, "-t", topic, "-p", strconv.Itoa(p), "-o", "beginning", "-e", "-q", "-f", "%K:%S:%k%s")
-			if err := must("", errOut, err); err != nil {
-				return nil, err
-			}
-			for rest := out; rest != ""; {
-				var lengths [2]int
-				for i := range lengths {
-					digits, tail, _ := strings.Cut(rest, ":")
-					if lengths[i], err = strconv.Atoi(digits); err != nil {
-						return nil, fmt.Errorf("kcat printed %.40q where lengths belong", rest)
-					}
-					rest = tail
-				}
-				if len(rest) < lengths[0]+lengths[1] {
-					return nil, fmt.Errorf("kcat printed %d bytes of a record of %d", len(rest), lengths[0]+lengths[1])
-				}
-				h.add(p, []byte(rest[:lengths[0]]), []byte(rest[lengths[0]:lengths[0]+lengths[1]]))
-				rest = rest[lengths[0]+lengths[1]:]
-			}
-		}
-		all[topic] = h.digests()
-	}
-	return all, nil
 }

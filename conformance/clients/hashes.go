@@ -39,6 +39,25 @@ func (h *hashes) digests() []digest {
 	return out
 }
 
+// topicHashes are the hashes of several topics that are read at once.
+type topicHashes map[string]*hashes
+
+func newTopicHashes(topics []string, partitions int) topicHashes {
+	all := make(topicHashes)
+	for _, topic := range topics {
+		all[topic] = newHashes(partitions)
+	}
+	return all
+}
+
+func (h topicHashes) digests() map[string][]digest {
+	out := make(map[string][]digest)
+	for topic, hashes := range h {
+		out[topic] = hashes.digests()
+	}
+	return out
+}
+
 // parseDigests reads what a driver printed.
 func parseDigests(text string, partitions int) (map[string][]digest, error) {
 	out := make(map[string][]digest)

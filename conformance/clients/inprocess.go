@@ -38,34 +38,32 @@ func franzWrite(addr, topic, codec string, in *input) error {
 }
 
 func franzRead(addr string, topics []string, in *input) (map[string][]digest, error) {
-	out := make(map[string][]digest)
+	assign := make(map[string]map[int32]kgo.Offset)
 	for _, topic := range topics {
-		assign := make(map[int32]kgo.Offset)
+		assign[topic] = make(map[int32]kgo.Offset)
 		for p := range in.partitions {
-			assign[int32(p)] = kgo.NewOffset().AtStart()
+			assign[topic][int32(p)] = kgo.NewOffset().AtStart()
 		}
-		c, err := kgo.NewClient(kgo.SeedBrokers(addr), kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: assign}))
-		if err != nil {
-			return nil, err
-		}
-		h := newHashes(in.partitions)
-		for seen := 0; seen < len(in.records); {
-			ctx, cancel := context.WithTimeout(context.Background(), stall)
-			fetches := c.PollFetches(ctx)
-			cancel()
-			if err := fetches.Err(); err != nil {
-				c.Close()
-				return nil, fmt.Errorf("%s after %d records: %w", topic, seen, err)
-			}
-			fetches.EachRecord(func(r *kgo.Record) {
-				h.add(int(r.Partition), r.Key, r.Value)
-				seen++
-			})
-		}
-		c.Close()
-		out[topic] = h.digests()
 	}
-	return out, nil
+	c, err := kgo.NewClient(kgo.SeedBrokers(addr), kgo.ConsumePartitions(assign))
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	seen := newTopicHashes(topics, in.partitions)
+	for n := 0; n < len(topics)*len(in.records); {
+		ctx, cancel := context.WithTimeout(context.Background(), stall)
+		fetches := c.PollFetches(ctx)
+		cancel()
+		if err := fetches.Err(); err != nil {
+			return nil, fmt.Errorf("after %d records: %w", n, err)
+		}
+		fetches.EachRecord(func(r *kgo.Record) {
+			seen[r.Topic].add(int(r.Partition), r.Key, r.Value)
+			n++
+		})
+	}
+	return seen.digests(), nil
 }
 
 func saramaConfig() *sarama.Config {
@@ -222,27 +220,22 @@ func confluentRead(addr string, topics []string, in *input) (map[string][]digest
 		return nil, err
 	}
 	defer c.Close()
-	out := make(map[string][]digest)
+	var assign []confluent.TopicPartition
 	for _, topic := range topics {
-		var assign []confluent.TopicPartition
 		for p := range in.partitions {
 			assign = append(assign, confluent.TopicPartition{Topic: &topic, Partition: int32(p), Offset: confluent.OffsetBeginning})
 		}
-		if err := c.Assign(assign); err != nil {
-			return nil, err
-		}
-		h := newHashes(in.partitions)
-		for seen := 0; seen < len(in.records); seen++ {
-			m, err := c.ReadMessage(stall)
-			if err != nil {
-				return nil, fmt.Errorf("%s after %d records: %w", topic, seen, err)
-			}
-			h.add(int(m.TopicPartition.Partition), m.Key, m.Value)
-		}
-		if err := c.Unassign(); err != nil {
-			return nil, err
-		}
-		out[topic] = h.digests()
 	}
-	return out, nil
+	if err := c.Assign(assign); err != nil {
+		return nil, err
+	}
+	seen := newTopicHashes(topics, in.partitions)
+	for n := range len(topics) * len(in.records) {
+		m, err := c.ReadMessage(stall)
+		if err != nil {
+			return nil, fmt.Errorf("after %d records: %w", n, err)
+		}
+		seen[*m.TopicPartition.Topic].add(int(m.TopicPartition.Partition), m.Key, m.Value)
+	}
+	return seen.digests(), nil
 }

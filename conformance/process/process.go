@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -140,6 +141,41 @@ func RunInput(within time.Duration, input, name string, args ...string) (stdout,
 		err = errors.Join(err, fmt.Errorf("%s did not end within %v", name, within))
 	}
 	return out.String(), errOut.String(), err
+}
+
+// Pipe is Run for what is too much to hold: in is the command's standard input, and read takes what it prints while it
+// runs. Either may be nil.
+func Pipe(within time.Duration, in io.Reader, read func(io.Reader) error, name string, args ...string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), within)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	var errOut tail
+	cmd.Stdin, cmd.Stderr = in, &errOut
+	var out io.Reader
+	if read != nil {
+		var err error
+		if out, err = cmd.StdoutPipe(); err != nil {
+			return err
+		}
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	var err error
+	if read != nil {
+		if err = read(out); err != nil {
+			cancel() // or it would wait for somebody to read on
+		}
+	}
+	// What read says comes first: it is why the command was ended.
+	if err = errors.Join(err, cmd.Wait()); err != nil {
+		if context.Cause(ctx) == context.DeadlineExceeded {
+			err = errors.Join(err, fmt.Errorf("%s did not end within %v", name, within))
+		}
+		return fmt.Errorf("%w\n%s", err, errOut.String())
+	}
+	return nil
 }
 
 // tail keeps the last 64 KiB written to it.

@@ -13,19 +13,14 @@ def records(path):
 
 
 class Digests:
-    def __init__(self, topic, partitions):
-        self.topic = topic
-        self.sums = [hashlib.sha256() for _ in range(partitions)]
-        self.counts = [0] * partitions
+    def __init__(self, topics, partitions):
+        self.sums = {(t, p): hashlib.sha256() for t in topics for p in range(partitions)}
+        self.counts = dict.fromkeys(self.sums, 0)
 
-    def add(self, partition, key, value):
-        s = self.sums[partition]
-        s.update(struct.pack(">I", len(key)))
-        s.update(key)
-        s.update(struct.pack(">I", len(value)))
-        s.update(value)
-        self.counts[partition] += 1
+    def add(self, topic, partition, key, value):
+        self.sums[topic, partition].update(b"".join((struct.pack(">I", len(key)), key, struct.pack(">I", len(value)), value)))
+        self.counts[topic, partition] += 1
 
     def print(self):
-        for p, s in enumerate(self.sums):
-            print(self.topic, p, self.counts[p], s.hexdigest(), flush=True)
+        for (topic, p), s in self.sums.items():
+            print(topic, p, self.counts[topic, p], s.hexdigest(), flush=True)

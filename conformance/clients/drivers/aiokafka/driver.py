@@ -24,23 +24,24 @@ async def write(bootstrap, partitions, path, topic, codec):
         await producer.stop()
 
 
-async def read(bootstrap, partitions, topic):
+async def read(bootstrap, partitions, topics):
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)
     await consumer.start()
     try:
-        assigned = [TopicPartition(topic, p) for p in range(partitions)]
+        assigned = [TopicPartition(topic, p) for topic in topics for p in range(partitions)]
         consumer.assign(assigned)
         await consumer.seek_to_beginning(*assigned)
         ends = await consumer.end_offsets(assigned)
-        digests, at = Digests(topic, partitions), {tp: 0 for tp in assigned}
-        while any(at[tp] < ends[tp] for tp in assigned):
+        digests, left = Digests(topics, partitions), {tp for tp in assigned if ends[tp] > 0}
+        while left:
             batch = await consumer.getmany(timeout_ms=60_000)
             if not batch:
-                sys.exit(f"{topic}: nothing for a minute")
+                sys.exit(f"nothing for a minute from {left}")
             for tp, messages in batch.items():
                 for m in messages:
-                    digests.add(m.partition, m.key, m.value)
-                    at[tp] = m.offset + 1
+                    digests.add(m.topic, m.partition, m.key, m.value)
+                if messages and messages[-1].offset + 1 >= ends[tp]:
+                    left.discard(tp)
     finally:
         await consumer.stop()
     digests.print()
@@ -51,8 +52,7 @@ async def main(verb, bootstrap, partitions, *rest):
         for pair in rest[1:]:
             await write(bootstrap, int(partitions), rest[0], *pair.split("="))
     else:
-        for topic in rest:
-            await read(bootstrap, int(partitions), topic)
+        await read(bootstrap, int(partitions), rest)
 
 
 asyncio.run(main(*sys.argv[1:]))

@@ -30,21 +30,24 @@ def write(bootstrap, partitions, path, topic, codec):
         sys.exit(f"{topic}: {failed[0]}")
 
 
-def read(bootstrap, partitions, topic):
+def read(bootstrap, partitions, topics):
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "unused", "enable.auto.commit": False, "enable.partition.eof": True})
-    consumer.assign([TopicPartition(topic, p, OFFSET_BEGINNING) for p in range(partitions)])
-    digests, ended = Digests(topic, partitions), set()
-    while len(ended) < partitions:
-        messages = consumer.consume(1000, 60)
-        if not messages:
-            sys.exit(f"{topic}: nothing for a minute")
+    assigned = [TopicPartition(topic, p, OFFSET_BEGINNING) for topic in topics for p in range(partitions)]
+    consumer.assign(assigned)
+    digests, ended = Digests(topics, partitions), set()
+    quiet = 0
+    while len(ended) < len(assigned):
+        messages = consumer.consume(1000, 1)  # a full second when fewer come
+        quiet = 0 if messages else quiet + 1
+        if quiet == 60:
+            sys.exit("nothing for a minute")
         for m in messages:
             if m.error() and m.error().code() == KafkaError._PARTITION_EOF:
-                ended.add(m.partition())
+                ended.add((m.topic(), m.partition()))
             elif m.error():
-                sys.exit(f"{topic}: {m.error()}")
+                sys.exit(f"{m.topic()}: {m.error()}")
             else:
-                digests.add(m.partition(), m.key(), m.value())
+                digests.add(m.topic(), m.partition(), m.key(), m.value())
     consumer.close()
     digests.print()
 
@@ -54,5 +57,4 @@ if verb == "write":
     for pair in rest[1:]:
         write(bootstrap, int(partitions), rest[0], *pair.split("="))
 else:
-    for topic in rest:
-        read(bootstrap, int(partitions), topic)
+    read(bootstrap, int(partitions), rest)

@@ -6,8 +6,9 @@ import java.io.FileInputStream;
 import java.nio.ByteBuffer;
 import java.security.MessageDigest;
 import java.time.Duration;
-import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.HexFormat;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Properties;
@@ -30,9 +31,7 @@ public class Driver {
             }
             return;
         }
-        for (int i = 3; i < args.length; i++) {
-            read(args[1], partitions, args[i]);
-        }
+        read(args[1], partitions, List.of(args).subList(3, args.length));
     }
 
     static void write(String bootstrap, int partitions, String file, String topic, String codec) throws Exception {
@@ -65,39 +64,39 @@ public class Driver {
         }
     }
 
-    static void read(String bootstrap, int partitions, String topic) throws Exception {
+    static void read(String bootstrap, int partitions, List<String> topics) throws Exception {
         Properties config = new Properties();
         config.put("bootstrap.servers", bootstrap);
         config.put("enable.auto.commit", "false");
-        List<TopicPartition> assigned = new ArrayList<>();
-        MessageDigest[] sums = new MessageDigest[partitions];
-        int[] counts = new int[partitions];
-        for (int p = 0; p < partitions; p++) {
-            assigned.add(new TopicPartition(topic, p));
-            sums[p] = MessageDigest.getInstance("SHA-256");
+        Map<TopicPartition, MessageDigest> sums = new LinkedHashMap<>();
+        Map<TopicPartition, Integer> counts = new HashMap<>();
+        for (String topic : topics) {
+            for (int p = 0; p < partitions; p++) {
+                sums.put(new TopicPartition(topic, p), MessageDigest.getInstance("SHA-256"));
+                counts.put(new TopicPartition(topic, p), 0);
+            }
         }
         try (KafkaConsumer<byte[], byte[]> consumer = new KafkaConsumer<>(config, new ByteArrayDeserializer(), new ByteArrayDeserializer())) {
-            consumer.assign(assigned);
-            consumer.seekToBeginning(assigned);
-            Map<TopicPartition, Long> ends = consumer.endOffsets(assigned);
+            consumer.assign(sums.keySet());
+            consumer.seekToBeginning(sums.keySet());
+            Map<TopicPartition, Long> ends = consumer.endOffsets(sums.keySet());
             long deadline = System.currentTimeMillis() + 60_000;
-            while (!assigned.stream().allMatch(tp -> consumer.position(tp) >= ends.get(tp))) {
+            while (!sums.keySet().stream().allMatch(tp -> consumer.position(tp) >= ends.get(tp))) {
                 if (System.currentTimeMillis() > deadline) {
-                    throw new IllegalStateException(topic + ": nothing for a minute");
+                    throw new IllegalStateException("nothing for a minute");
                 }
                 for (ConsumerRecord<byte[], byte[]> r : consumer.poll(Duration.ofMillis(200))) {
                     deadline = System.currentTimeMillis() + 60_000;
-                    MessageDigest sum = sums[r.partition()];
+                    TopicPartition tp = new TopicPartition(r.topic(), r.partition());
+                    MessageDigest sum = sums.get(tp);
                     sum.update(ByteBuffer.allocate(4).putInt(r.key().length).array());
                     sum.update(r.key());
                     sum.update(ByteBuffer.allocate(4).putInt(r.value().length).array());
                     sum.update(r.value());
-                    counts[r.partition()]++;
+                    counts.merge(tp, 1, Integer::sum);
                 }
             }
         }
-        for (int p = 0; p < partitions; p++) {
-            System.out.println(topic + " " + p + " " + counts[p] + " " + HexFormat.of().formatHex(sums[p].digest()));
-        }
+        sums.forEach((tp, sum) -> System.out.println(tp.topic() + " " + tp.partition() + " " + counts.get(tp) + " " + HexFormat.of().formatHex(sum.digest())));
     }
 }
