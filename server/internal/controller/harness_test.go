@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -34,6 +35,7 @@ type cluster struct {
 
 // fakeLog is the quorum: batches wait until the test delivers them.
 type fakeLog struct {
+	mu        sync.Mutex // in TestLoop the loop proposes beside the test
 	epoch     int32
 	committed *metadata.Image
 	end       int64
@@ -49,6 +51,8 @@ type fakeBatch struct {
 }
 
 func (l *fakeLog) ProposeAsync(epoch int32, records [][]byte, done func(int64, error)) (int64, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.refuse != nil {
 		return 0, l.refuse
 	}
@@ -67,7 +71,23 @@ func (l *fakeLog) ProposeAsync(epoch int32, records [][]byte, done func(int64, e
 	return l.end - 1, nil
 }
 
-func (l *fakeLog) EndOffset() int64 { return l.end }
+func (l *fakeLog) EndOffset() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.end
+}
+
+// next takes the batch that has waited longest.
+func (l *fakeLog) next() (fakeBatch, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.waiting) == 0 {
+		return fakeBatch{}, false
+	}
+	b := l.waiting[0]
+	l.waiting = l.waiting[1:]
+	return b, true
+}
 
 // topicKeysForTest stand for the joined table of all rooms.
 func topicKeysForTest() []config.Key {
@@ -148,14 +168,16 @@ func (k *cluster) commitDirectly(messages ...wire.Message) {
 
 // deliver commits what waits, in order.
 func (k *cluster) deliver() {
-	for len(k.log.waiting) > 0 {
-		k.deliverOne()
+	for k.deliverOne() {
 	}
 }
 
-func (k *cluster) deliverOne() {
-	b := k.log.waiting[0]
-	k.log.waiting = k.log.waiting[1:]
+// deliverOne commits the batch that has waited longest and reports whether there was one.
+func (k *cluster) deliverOne() bool {
+	b, ok := k.log.next()
+	if !ok {
+		return false
+	}
 	d := metadata.NewDelta(k.log.committed)
 	for _, value := range b.records {
 		m, _, err := wire.DecodeMetadataRecord(value)
@@ -169,6 +191,7 @@ func (k *cluster) deliverOne() {
 	k.log.committed = d.Apply(b.offset, k.log.epoch, k.now.UnixMilli())
 	k.c.Publish(k.log.committed, d)
 	b.done(b.offset, nil)
+	return true
 }
 
 // ask sends a request, commits what it brings, and returns the response.
