@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -13,7 +12,6 @@ import (
 
 	"github.com/millrace-io/millrace/conformance/kafka/oracle"
 	"github.com/millrace-io/millrace/conformance/node"
-	"github.com/millrace-io/millrace/conformance/process"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
@@ -23,12 +21,14 @@ const (
 	within     = 20 * time.Minute
 )
 
-// client is one library. A reader reads all topics given; a writer writes one topic per codec, named by topicOf.
+// client is one library. A reader reads all topics given; a writer writes one topic per codec, named by topicOf; begin
+// starts a session.
 type client struct {
 	name   string
 	codecs []string
 	write  func(addr string, in *input, topics map[string]string) error // topic -> codec
 	read   func(addr string, topics []string, in *input) (map[string][]digest, error)
+	begin  func(addr string) (session, error)
 }
 
 // oneByOne makes a writer of several topics out of a writer of one.
@@ -48,33 +48,22 @@ func (d *driver) client(name string, codecs ...string) client {
 		write: func(addr string, in *input, topics map[string]string) error { return d.write(within, addr, in, topics) },
 		read: func(addr string, topics []string, in *input) (map[string][]digest, error) {
 			return d.read(within, addr, topics, in)
-		}}
+		}, begin: d.session}
 }
 
 func all(t *testing.T) []client {
-	java := &driver{}
-	java.ready = unpacked("java", func(dir string) error {
-		return must(process.Run(2*time.Minute, "javac", "-cp", oracle.ClassPath(t, "broker"), "-d", filepath.Join(dir, "java"), filepath.Join(dir, "java", "Driver.java")))
-	})
-	java.command = func(dir string) []string {
-		return []string{"java", "-Xmx256m", "-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "-cp", filepath.Join(dir, "java") + ":" + oracle.ClassPath(t, "broker"), "Driver"}
-	}
-	confluentPython := &driver{ready: unpacked("confluent-kafka", pythonEnv("confluent-kafka==2.16.1")), command: python("confluent")}
-	aio := &driver{ready: unpacked("aiokafka", pythonEnv("aiokafka==0.14.0", "cramjam==2.14.0")), command: python("aiokafka")}
-	js := &driver{ready: unpacked("kafkajs", func(dir string) error {
-		return must(process.Run(5*time.Minute, "npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", filepath.Join(dir, "kafkajs")))
-	}), command: func(dir string) []string { return []string{"node", filepath.Join(dir, "kafkajs", "driver.js")} }}
-	kafkajs := js.client("kafkajs", "none", "gzip", "snappy")
+	java := javaDriver(func() string { return oracle.ClassPath(t, "broker") })
+	kafkajs := nodeDriver("kafkajs").client("kafkajs", "none", "gzip", "snappy")
 	kafkajs.read = nil // it reads in groups only
 	return []client{
-		{"franz-go", allCodecs, oneByOne(franzWrite), franzRead},
-		{"sarama", allCodecs, oneByOne(saramaWrite), saramaRead},
-		{"kafka-go", allCodecs, oneByOne(segmentioWrite), segmentioRead},
-		{"confluent-kafka-go", allCodecs, oneByOne(confluentWrite), confluentRead},
-		{"kcat", allCodecs, oneByOne(kcatWrite), kcatRead},
+		{"franz-go", allCodecs, oneByOne(franzWrite), franzRead, newFranzSession},
+		{"sarama", allCodecs, oneByOne(saramaWrite), saramaRead, newSaramaSession},
+		{"kafka-go", allCodecs, oneByOne(segmentioWrite), segmentioRead, newSegmentioSession},
+		{"confluent-kafka-go", allCodecs, oneByOne(confluentWrite), confluentRead, newConfluentSession},
+		{"kcat", allCodecs, oneByOne(kcatWrite), kcatRead, func(addr string) (session, error) { return kcatSession{addr}, nil }},
 		java.client("java", allCodecs...),
-		confluentPython.client("confluent-kafka", allCodecs...),
-		aio.client("aiokafka", allCodecs...),
+		pythonDriver("confluent").client("confluent-kafka", allCodecs...),
+		pythonDriver("aiokafka").client("aiokafka", allCodecs...),
 		kafkajs,
 	}
 }

@@ -11,6 +11,16 @@
 // INPUT holds, for each record, a uint32 length and the key, a uint32 length and the value, big-endian. The digest
 // of a partition is over the same bytes of its records, in the order of their offsets.
 //
+// The behaviours of clients around the bulk of records (nulls, headers, timestamps, limits, metadata, retries) are tested
+// with sessions: a driver, or a client of this process, that stays connected and does single things.
+//
+//	DRIVER session BOOTSTRAP                       answers each line of its standard input
+//	  put TOPIC PARTITION TIMESTAMP KEY VALUE [NAME:VALUE...]    "ok OFFSET" or "error MESSAGE"
+//	  get TOPIC PARTITION                                        "record OFFSET TIMESTAMP KEY VALUE [NAME:VALUE...]"
+//	                                                             for each record, then "ok" or "error MESSAGE"
+//
+// Bytes are written as x and their hexadecimal digits, or null.
+//
 // A client that cannot be installed is a failure, not a skip. CLIENT_RECORDS sets how many records are sent,
 // and CLIENT_BYTES how many bytes, for the long run; CLIENT_SERVER=kafka runs all of it against Apache Kafka.
 package clients

@@ -19,52 +19,93 @@ var driverFiles embed.FS
 
 // driver is a client that runs as a program of its own.
 type driver struct {
-	command func(dir string) []string
-	ready   func() (string, error)
+	// place says where the drivers' files are, and where what this one needs is installed.
+	place   func() (files, installed string, err error)
+	command func(files, installed string) []string
 }
 
-// unpacked puts the drivers' files into the user's cache, under a name that their content gives, installs what the
-// driver needs there, and returns the folder.
-func unpacked(name string, install func(dir string) error) func() (string, error) {
-	return sync.OnceValues(func() (string, error) {
-		cache, err := os.UserCacheDir()
-		if err != nil {
-			return "", err
+// newDriver makes a driver whose needs, exact versions all of them, stand in the files pins of drivers/. What they
+// name is installed once into the user's cache, under a name that their content gives.
+func newDriver(name string, pins []string, install func(files, installed string) error, command func(files, installed string) []string) *driver {
+	place := func() (files, installed string, err error) {
+		if files, err = unpacked(); err != nil {
+			return "", "", err
 		}
-		hash := sha256.New()
-		err = fs.WalkDir(driverFiles, "drivers", func(path string, d fs.DirEntry, err error) error {
-			if err != nil || d.IsDir() {
-				return err
+		var wanted []byte
+		for _, pin := range pins {
+			b, err := driverFiles.ReadFile("drivers/" + pin)
+			if err != nil {
+				return "", "", err
 			}
-			b, err := driverFiles.ReadFile(path)
-			fmt.Fprintf(hash, "%s %d\n%s", path, len(b), b)
-			return err
-		})
-		if err != nil {
-			return "", err
+			wanted = append(wanted, b...)
 		}
-		root := filepath.Join(cache, "millrace-conformance", "drivers", fmt.Sprintf("%x", hash.Sum(nil)[:8]))
-		files := filepath.Join(root, name+"-files")
-		done := filepath.Join(root, name+".installed")
+		if installed, err = cached(name, wanted); err != nil {
+			return "", "", err
+		}
+		done := installed + ".done"
 		if _, err := os.Stat(done); err == nil {
-			return files, nil
+			return files, installed, nil
 		}
-		if err := os.RemoveAll(files); err != nil {
-			return "", err
+		if err := os.RemoveAll(installed); err != nil {
+			return "", "", err
 		}
-		sub, err := fs.Sub(driverFiles, "drivers")
-		if err != nil {
-			return "", err
+		if err := os.MkdirAll(installed, 0o755); err != nil {
+			return "", "", err
 		}
-		if err := os.CopyFS(files, sub); err != nil {
-			return "", err
+		if err := install(files, installed); err != nil {
+			return "", "", fmt.Errorf("install %s: %w", name, err)
 		}
-		if err := install(files); err != nil {
-			return "", fmt.Errorf("install %s: %w", name, err)
-		}
-		return files, os.WriteFile(done, nil, 0o644)
-	})
+		return files, installed, os.WriteFile(done, nil, 0o644)
+	}
+	var once sync.Once
+	var files, installed string
+	var err error
+	return &driver{command: command, place: func() (string, string, error) {
+		once.Do(func() { files, installed, err = place() })
+		return files, installed, err
+	}}
 }
+
+// cached is a path in the user's cache for what belongs to the content.
+func cached(name string, content []byte) (string, error) {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(cache, "millrace-conformance", "drivers", fmt.Sprintf("%s-%x", name, sha256.Sum256(content))[:len(name)+17]), nil
+}
+
+// unpacked puts the drivers' files where their programs find them, and returns the folder.
+var unpacked = sync.OnceValues(func() (string, error) {
+	files, err := fs.Sub(driverFiles, "drivers")
+	if err != nil {
+		return "", err
+	}
+	var content []byte
+	err = fs.WalkDir(files, ".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		b, err := fs.ReadFile(files, path)
+		content = append(append(content, path...), b...)
+		return err
+	})
+	if err != nil {
+		return "", err
+	}
+	dir, err := cached("files", content)
+	if err != nil {
+		return "", err
+	}
+	if _, err := os.Stat(dir); err == nil {
+		return dir, nil
+	}
+	partial := fmt.Sprintf("%s.%d", dir, os.Getpid())
+	if err := os.CopyFS(partial, files); err != nil {
+		return "", err
+	}
+	return dir, os.Rename(partial, dir)
+})
 
 func must(out, errOut string, err error) error {
 	if err != nil {
@@ -73,30 +114,57 @@ func must(out, errOut string, err error) error {
 	return nil
 }
 
-func pythonEnv(packages ...string) func(dir string) error {
-	return func(dir string) error {
-		env := filepath.Join(dir, "env")
-		if err := must(process.Run(2*time.Minute, "python3", "-m", "venv", env)); err != nil {
+// pythonDriver is drivers/NAME/driver.py in an environment of its own, with what its requirements.txt pins.
+func pythonDriver(name string) *driver {
+	requirements := name + "/requirements.txt"
+	return newDriver(name, []string{requirements}, func(files, env string) error {
+		if err := must(process.Run(5*time.Minute, "python3", "-m", "venv", env)); err != nil {
 			return err
 		}
-		return must(process.Run(5*time.Minute, filepath.Join(env, "bin", "pip"), append([]string{"-q", "--disable-pip-version-check", "install"}, packages...)...))
-	}
+		return must(process.Run(10*time.Minute, filepath.Join(env, "bin", "pip"), "-q", "--disable-pip-version-check", "install", "--no-deps", "-r", filepath.Join(files, requirements)))
+	}, func(files, env string) []string {
+		return []string{filepath.Join(env, "bin", "python"), "-B", filepath.Join(files, name, "driver.py")}
+	})
 }
 
-func python(name string) func(dir string) []string {
-	return func(dir string) []string {
-		return []string{filepath.Join(dir, "env", "bin", "python"), filepath.Join(dir, name, "driver.py")}
-	}
+// nodeDriver is drivers/NAME/driver.js with what its package-lock.json pins.
+func nodeDriver(name string) *driver {
+	pins := []string{name + "/package.json", name + "/package-lock.json"}
+	return newDriver(name, pins, func(files, installed string) error {
+		if err := os.CopyFS(installed, os.DirFS(filepath.Join(files, name))); err != nil {
+			return err
+		}
+		return must(process.Run(10*time.Minute, "npm", "ci", "--silent", "--no-audit", "--no-fund", "--prefix", installed))
+	}, func(files, installed string) []string {
+		return []string{"env", "NODE_PATH=" + filepath.Join(installed, "node_modules"), "node", filepath.Join(files, name, "driver.js")}
+	})
 }
 
-// run runs the driver on its command line.
+// javaDriver is drivers/java/Driver.java, compiled and run on the class path given.
+func javaDriver(classPath func() string) *driver {
+	return newDriver("java", []string{"java/Driver.java"}, func(files, classes string) error {
+		return must(process.Run(5*time.Minute, "javac", "-cp", classPath(), "-d", classes, filepath.Join(files, "java", "Driver.java")))
+	}, func(files, classes string) []string {
+		return []string{"java", "-Xmx512m", "-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "-cp", classes + ":" + classPath(), "Driver"}
+	})
+}
+
+// line is the driver's command line.
+func (d *driver) line(args ...string) ([]string, error) {
+	files, installed, err := d.place()
+	if err != nil {
+		return nil, err
+	}
+	return append(d.command(files, installed), args...), nil
+}
+
+// run runs the driver to its end.
 func (d *driver) run(within time.Duration, args ...string) (string, error) {
-	dir, err := d.ready()
+	line, err := d.line(args...)
 	if err != nil {
 		return "", err
 	}
-	command := append(d.command(dir), args...)
-	out, errOut, err := process.Run(within, command[0], command[1:]...)
+	out, errOut, err := process.Run(within, line[0], line[1:]...)
 	return out, must(out, errOut, err)
 }
 

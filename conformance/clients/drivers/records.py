@@ -1,4 +1,4 @@
-"""Input files and digests, as doc.go of the package above describes them."""
+"""Input files, digests and the lines of sessions, as doc.go of the package above describes them."""
 
 import hashlib
 import struct
@@ -24,3 +24,25 @@ class Digests:
     def print(self):
         for (topic, p), s in self.sums.items():
             print(topic, p, self.counts[topic, p], s.hexdigest(), flush=True)
+
+
+def word(b):
+    return "null" if b is None else "x" + b.hex()
+
+
+def unword(s):
+    return None if s == "null" else bytes.fromhex(s[1:])
+
+
+def parse_put(words):
+    """TIMESTAMP KEY VALUE [NAME:VALUE...] as (timestamp, key, value, headers)."""
+    headers = [h.split(":") for h in words[3:]]
+    return int(words[0]), unword(words[1]), unword(words[2]), [(unword(name).decode(), unword(value)) for name, value in headers]
+
+
+def print_record(offset, timestamp, key, value, headers):
+    print("record", offset, timestamp, word(key), word(value), *(word(name.encode()) + ":" + word(v) for name, v in headers or ()), flush=True)
+
+
+def answer(*words):
+    print(*(str(w).replace("\n", " ") for w in words), flush=True)

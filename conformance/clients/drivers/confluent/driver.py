@@ -4,8 +4,8 @@ import pathlib
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
-from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition, OFFSET_BEGINNING
-from records import Digests, records
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition, OFFSET_BEGINNING
+from records import Digests, answer, parse_put, print_record, records
 
 
 def write(bootstrap, partitions, path, topic, codec):
@@ -52,9 +52,51 @@ def read(bootstrap, partitions, topics):
     digests.print()
 
 
-verb, bootstrap, partitions, *rest = sys.argv[1:]
-if verb == "write":
-    for pair in rest[1:]:
-        write(bootstrap, int(partitions), rest[0], *pair.split("="))
+def put(producer, topic, partition, timestamp, key, value, headers):
+    done = []
+    producer.produce(topic, value, key, partition, on_delivery=lambda error, m: done.append((error, m)), timestamp=timestamp, headers=headers)
+    producer.flush()  # ends with message.timeout.ms at the latest
+    error, message = done[0]
+    if error:
+        raise KafkaException(error)
+    return message.offset()
+
+
+def get(bootstrap, topic, partition):
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "unused", "enable.auto.commit": False, "enable.partition.eof": True, "fetch.message.max.bytes": 8_000_000})
+    consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING)])
+    while True:
+        m = consumer.poll(60)
+        if m is None:
+            raise TimeoutError("nothing for a minute")
+        if m.error() and m.error().code() == KafkaError._PARTITION_EOF:
+            break
+        if m.error():
+            raise KafkaException(m.error())
+        print_record(m.offset(), m.timestamp()[1], m.key(), m.value(), m.headers())
+    consumer.close()
+
+
+def session(bootstrap):
+    producer = Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True, "message.timeout.ms": 30_000, "message.max.bytes": 8_000_000,
+                         "topic.metadata.refresh.interval.ms": 500, "topic.metadata.propagation.max.ms": 1000, "reconnect.backoff.max.ms": 200, "linger.ms": 0})
+    for line in sys.stdin:
+        verb, topic, partition, *rest = line.split()
+        try:
+            if verb == "put":
+                answer("ok", put(producer, topic, int(partition), *parse_put(rest)))
+            else:
+                get(bootstrap, topic, int(partition))
+                answer("ok")
+        except (KafkaException, TimeoutError) as e:
+            answer("error", e)
+
+
+verb, bootstrap, *rest = sys.argv[1:]
+if verb == "session":
+    session(bootstrap)
+elif verb == "write":
+    for pair in rest[2:]:
+        write(bootstrap, int(rest[0]), rest[1], *pair.split("="))
 else:
-    read(bootstrap, int(partitions), rest)
+    read(bootstrap, int(rest[0]), rest[1:])

@@ -1,9 +1,12 @@
 // The Java client as a driver: see doc.go of the package above for the command line.
 import java.io.BufferedInputStream;
+import java.io.BufferedReader;
 import java.io.DataInputStream;
 import java.io.EOFException;
 import java.io.FileInputStream;
+import java.io.InputStreamReader;
 import java.nio.ByteBuffer;
+import java.nio.charset.StandardCharsets;
 import java.security.MessageDigest;
 import java.time.Duration;
 import java.util.HashMap;
@@ -12,17 +15,24 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Properties;
+import java.util.concurrent.ExecutionException;
 import java.util.concurrent.atomic.AtomicReference;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
+import org.apache.kafka.common.KafkaException;
 import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.header.Header;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 import org.apache.kafka.common.serialization.ByteArraySerializer;
 
 public class Driver {
     public static void main(String[] args) throws Exception {
+        if (args[0].equals("session")) {
+            session(args[1]);
+            return;
+        }
         int partitions = Integer.parseInt(args[2]);
         if (args[0].equals("write")) {
             for (int i = 4; i < args.length; i++) {
@@ -98,5 +108,76 @@ public class Driver {
             }
         }
         sums.forEach((tp, sum) -> System.out.println(tp.topic() + " " + tp.partition() + " " + counts.get(tp) + " " + HexFormat.of().formatHex(sum.digest())));
+    }
+
+    static void session(String bootstrap) throws Exception {
+        Properties config = new Properties();
+        config.put("bootstrap.servers", bootstrap);
+        config.put("enable.idempotence", "true");
+        config.put("max.request.size", "8000000");
+        config.put("metadata.max.age.ms", "500");
+        config.put("max.block.ms", "20000");
+        config.put("request.timeout.ms", "15000");
+        config.put("delivery.timeout.ms", "20000");
+        config.put("linger.ms", "0");
+        BufferedReader lines = new BufferedReader(new InputStreamReader(System.in));
+        try (KafkaProducer<byte[], byte[]> producer = new KafkaProducer<>(config, new ByteArraySerializer(), new ByteArraySerializer())) {
+            for (String line = lines.readLine(); line != null; line = lines.readLine()) {
+                String[] words = line.split(" ");
+                try {
+                    if (words[0].equals("put")) {
+                        System.out.println("ok " + put(producer, words));
+                    } else {
+                        get(bootstrap, new TopicPartition(words[1], Integer.parseInt(words[2])));
+                        System.out.println("ok");
+                    }
+                } catch (ExecutionException e) {
+                    System.out.println("error " + e.getCause());
+                } catch (KafkaException | IllegalStateException e) {
+                    System.out.println("error " + e);
+                }
+            }
+        }
+    }
+
+    static long put(KafkaProducer<byte[], byte[]> producer, String[] words) throws Exception {
+        ProducerRecord<byte[], byte[]> record = new ProducerRecord<>(words[1], Integer.valueOf(words[2]), Long.valueOf(words[3]), unword(words[4]), unword(words[5]));
+        for (int i = 6; i < words.length; i++) {
+            String[] header = words[i].split(":");
+            record.headers().add(new String(unword(header[0]), StandardCharsets.UTF_8), unword(header[1]));
+        }
+        return producer.send(record).get().offset();
+    }
+
+    static void get(String bootstrap, TopicPartition partition) {
+        Properties config = new Properties();
+        config.put("bootstrap.servers", bootstrap);
+        config.put("enable.auto.commit", "false");
+        try (KafkaConsumer<byte[], byte[]> consumer = new KafkaConsumer<>(config, new ByteArrayDeserializer(), new ByteArrayDeserializer())) {
+            consumer.assign(List.of(partition));
+            consumer.seekToBeginning(List.of(partition));
+            long end = consumer.endOffsets(List.of(partition)).get(partition);
+            long deadline = System.currentTimeMillis() + 60_000;
+            while (consumer.position(partition) < end) {
+                if (System.currentTimeMillis() > deadline) {
+                    throw new IllegalStateException("nothing for a minute");
+                }
+                for (ConsumerRecord<byte[], byte[]> r : consumer.poll(Duration.ofMillis(200))) {
+                    StringBuilder line = new StringBuilder("record " + r.offset() + " " + r.timestamp() + " " + word(r.key()) + " " + word(r.value()));
+                    for (Header h : r.headers()) {
+                        line.append(" ").append(word(h.key().getBytes(StandardCharsets.UTF_8))).append(":").append(word(h.value()));
+                    }
+                    System.out.println(line);
+                }
+            }
+        }
+    }
+
+    static String word(byte[] b) {
+        return b == null ? "null" : "x" + HexFormat.of().formatHex(b);
+    }
+
+    static byte[] unword(String s) {
+        return s.equals("null") ? null : HexFormat.of().parseHex(s.substring(1));
     }
 }

@@ -1,5 +1,6 @@
 // kafkajs as a driver that writes: see doc.go of the package above for the command line.
 const fs = require('fs')
+const readline = require('readline')
 const { Kafka, CompressionTypes, CompressionCodecs, logLevel } = require('kafkajs')
 CompressionCodecs[CompressionTypes.Snappy] = require('kafkajs-snappy')
 
@@ -34,7 +35,32 @@ async function write(bootstrap, partitions, path, topic, codec) {
   await producer.disconnect()
 }
 
+const word = (b) => (b === null || b === undefined ? 'null' : 'x' + b.toString('hex'))
+const unword = (s) => (s === 'null' ? null : Buffer.from(s.slice(1), 'hex'))
+
+async function session(bootstrap) {
+  const kafka = new Kafka({ brokers: [bootstrap], logLevel: logLevel.NOTHING })
+  const producer = kafka.producer({ idempotent: true, maxInFlightRequests: 1, metadataMaxAge: 500 })
+  await producer.connect()
+  for await (const line of readline.createInterface({ input: process.stdin })) {
+    const [, topic, partition, timestamp, key, value, ...pairs] = line.split(' ')
+    const headers = {}
+    for (const pair of pairs) {
+      const [name, v] = pair.split(':').map(unword)
+      headers[name] = (headers[name] || []).concat([v])
+    }
+    try {
+      const [sent] = await producer.send({ topic, acks: -1, messages: [{ partition: Number(partition), timestamp, key: unword(key), value: unword(value), headers }] })
+      console.log('ok', sent.baseOffset)
+    } catch (e) {
+      console.log('error', `${e.name}: ${e.message}`.replace(/\n/g, ' '))
+    }
+  }
+  await producer.disconnect()
+}
+
 async function main(verb, bootstrap, partitions, path, ...pairs) {
+  if (verb === 'session') return session(bootstrap)
   if (verb !== 'write') throw new Error('this driver only writes')
   for (const pair of pairs) await write(bootstrap, Number(partitions), path, ...pair.split('='))
 }
