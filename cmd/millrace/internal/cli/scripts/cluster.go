@@ -2,14 +2,11 @@ package scripts
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
-	"net"
 	"slices"
 	"strconv"
 	"strings"
 
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -25,7 +22,6 @@ var clusterCommands = []struct {
 	{"cluster-id", "Show the id of the cluster.", (*cluster).id},
 	{"unregister", "Forget a broker that is gone.", (*cluster).unregister},
 	{"list-endpoints", "List the addresses of brokers or controllers.", (*cluster).endpoints},
-	{"api-versions", "List the versions of requests that each broker speaks.", (*cluster).versions},
 }
 
 // cluster is one run of kafka-cluster.
@@ -34,6 +30,9 @@ type cluster struct {
 	server, controller, file string
 	fenced                   bool
 	broker                   int32
+
+	brokers     *kgo.Client
+	controllers *dial.Controllers // in place of brokers, for --bootstrap-controller
 }
 
 func runCluster(c *call) error {
@@ -69,14 +68,14 @@ func runCluster(c *call) error {
 
 // parse reads the options of a command; done is true when they asked for help.
 func (s *cluster) parse(command string, args []string) (done bool, err error) {
-	synopsis := "usage: kafka-cluster " + command + " [-h] [--command-config COMMAND_CONFIG]"
+	synopsis := "usage: kafka-cluster " + command + " [-h] [--config CONFIG]\n                     [--command-config COMMAND_CONFIG]"
 	switch command {
 	case "unregister":
 		synopsis += " --id ID"
 	case "list-endpoints":
 		synopsis += " [--include-fenced-brokers]"
 	}
-	synopsis += "\n                     (--bootstrap-server BOOTSTRAP_SERVER | --bootstrap-controller BOOTSTRAP_CONTROLLER)"
+	synopsis += "\n                     (--bootstrap-server BOOTSTRAP_SERVER |\n                     --bootstrap-controller BOOTSTRAP_CONTROLLER)"
 	fail := func(format string, args ...any) (bool, error) {
 		return false, terse("%s\nkafka-cluster: error: %s", synopsis, fmt.Sprintf(format, args...))
 	}
@@ -129,53 +128,43 @@ func (s *cluster) parse(command string, args []string) (done bool, err error) {
 }
 
 // open makes a client of the brokers, or of the controllers (KIP-919).
-func (s *cluster) open() (*kgo.Client, error) {
+func (s *cluster) open() (err error) {
 	if s.controller == "" {
-		return s.client(s.server, s.file)
+		s.brokers, err = s.client(s.server, s.file)
+		return err
 	}
 	p, err := dial.Load(s.file, s.controller)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		s.controllers, err = dial.OpenControllers(p)
 	}
-	options, err := p.Options()
-	if err != nil {
-		return nil, err
-	}
-	return kgo.NewClient(options...) // controllers answer no Metadata, so nobody is pinged
+	return err
 }
 
-// ask sends a request to a broker. Controllers are only known by the addresses that were given, which are
-// asked in turn until one is the active controller.
-func (s *cluster) ask(cl *kgo.Client, request kmsg.Request) (kmsg.Response, error) {
-	if s.controller == "" {
-		return cl.Request(s, request)
+func (s *cluster) close() {
+	if s.controllers != nil {
+		s.controllers.Close()
+		return
 	}
-	var response kmsg.Response
-	var err error
-	for _, seed := range cl.SeedBrokers() {
-		response, err = seed.Request(s, request)
-		if err != nil {
-			continue
-		}
-		if u, ok := response.(*kmsg.UnregisterBrokerResponse); !ok || u.ErrorCode != kerr.NotController.Code {
-			return response, nil
-		}
+	s.brokers.Close()
+}
+
+// ask sends a request to a broker, or to the active controller.
+func (s *cluster) ask(request kmsg.Request) (kmsg.Response, error) {
+	if s.controllers != nil {
+		return s.controllers.Request(s, request)
 	}
-	if network, ok := errors.AsType[*net.OpError](err); ok {
-		err = fmt.Errorf("no controller answers on %s (%w)", s.controller, network.Err)
-	}
-	return response, err
+	return s.brokers.Request(s, request)
 }
 
 // describe asks for the cluster: its brokers, or its controllers when it was reached through one.
-func (s *cluster) describe(cl *kgo.Client) (*kmsg.DescribeClusterResponse, error) {
+func (s *cluster) describe() (*kmsg.DescribeClusterResponse, error) {
 	request := kmsg.NewPtrDescribeClusterRequest()
 	request.EndpointType = 1
 	if s.controller != "" {
 		request.EndpointType = 2
 	}
 	request.IncludeFencedBrokers = s.fenced
-	raw, err := s.ask(cl, request)
+	raw, err := s.ask(request)
 	if err != nil {
 		return nil, dial.Explain(err)
 	}
@@ -184,12 +173,11 @@ func (s *cluster) describe(cl *kgo.Client) (*kmsg.DescribeClusterResponse, error
 }
 
 func (s *cluster) id() error {
-	cl, err := s.open()
-	if err != nil {
+	if err := s.open(); err != nil {
 		return err
 	}
-	defer cl.Close()
-	response, err := s.describe(cl)
+	defer s.close()
+	response, err := s.describe()
 	if err != nil {
 		return err
 	}
@@ -198,14 +186,13 @@ func (s *cluster) id() error {
 }
 
 func (s *cluster) unregister() error {
-	cl, err := s.open()
-	if err != nil {
+	if err := s.open(); err != nil {
 		return err
 	}
-	defer cl.Close()
+	defer s.close()
 	request := kmsg.NewPtrUnregisterBrokerRequest()
 	request.BrokerID = s.broker
-	raw, err := s.ask(cl, request)
+	raw, err := s.ask(request)
 	if dial.Unsupported(err) {
 		s.printf("The target cluster does not support the broker unregistration API.\n")
 		return nil
@@ -215,19 +202,21 @@ func (s *cluster) unregister() error {
 		err = dial.Code(response.ErrorCode, response.ErrorMessage)
 	}
 	if err != nil {
-		return dial.Explain(err)
+		return terse("%s", javaError(err))
 	}
 	s.printf("Broker %d is no longer registered.\n", s.broker)
 	return nil
 }
 
 func (s *cluster) endpoints() error {
-	cl, err := s.open()
-	if err != nil {
+	if s.fenced && s.controller != "" {
+		return terse("The option --include-fenced-brokers is only supported with --bootstrap-server option")
+	}
+	if err := s.open(); err != nil {
 		return err
 	}
-	defer cl.Close()
-	response, err := s.describe(cl)
+	defer s.close()
+	response, err := s.describe()
 	if err != nil {
 		return err
 	}
@@ -257,50 +246,6 @@ func (s *cluster) endpoints() error {
 			state = "fenced"
 		}
 		s.printf("%-10d %-*s %-10d %-*s %-10s %-15s\n", b.NodeID, host, b.Host, b.Port, rack, rackOf(b), state, kind)
-	}
-	return nil
-}
-
-// versions prints what each broker speaks, in the shape of kafka-broker-api-versions:
-//
-//	127.0.0.1:9092 (id: 1 rack: null isFenced: false) -> (
-//		Produce(0): 0 to 13 [usable: 13],
-func (s *cluster) versions() error {
-	cl, err := s.open()
-	if err != nil {
-		return err
-	}
-	defer cl.Close()
-	response, err := s.describe(cl)
-	if err != nil {
-		return err
-	}
-	slices.SortFunc(response.Brokers, func(a, b kmsg.DescribeClusterResponseBroker) int { return cmp.Compare(a.NodeID, b.NodeID) })
-	for _, b := range response.Brokers {
-		request := kmsg.NewPtrApiVersionsRequest()
-		request.ClientSoftwareName, request.ClientSoftwareVersion = "millrace", KafkaVersion
-		raw, err := cl.Broker(int(b.NodeID)).RetriableRequest(s, request)
-		if err != nil {
-			return dial.Explain(err)
-		}
-		keys := raw.(*kmsg.ApiVersionsResponse).ApiKeys
-		s.printf("%s:%d (id: %d rack: %s isFenced: %t) -> (\n", b.Host, b.Port, b.NodeID, rackOf(b), b.IsFenced)
-		for i, k := range keys {
-			separator := ","
-			if i == len(keys)-1 {
-				separator = ""
-			}
-			name, usable := kmsg.Key(k.ApiKey).Name(), "UNSUPPORTED"
-			if speaks := kmsg.RequestForKey(k.ApiKey); speaks != nil && min(speaks.MaxVersion(), k.MaxVersion) >= k.MinVersion {
-				usable = "usable: " + strconv.Itoa(int(min(speaks.MaxVersion(), k.MaxVersion)))
-			}
-			of := fmt.Sprintf("%d to %d", k.MinVersion, k.MaxVersion)
-			if k.MinVersion == k.MaxVersion {
-				of = strconv.Itoa(int(k.MinVersion))
-			}
-			s.printf("\t%s(%d): %s [%s]%s\n", name, k.ApiKey, of, usable, separator)
-		}
-		s.printf(")\n")
 	}
 	return nil
 }

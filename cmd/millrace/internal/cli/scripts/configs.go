@@ -76,7 +76,8 @@ type configs struct {
 	*call
 	*values
 	admin        *admin
-	kinds, names []string // of the entities, in step; a name of "" is the defaults
+	controllers  *dial.Controllers // in place of admin, for --bootstrap-controller
+	kinds, names []string          // of the entities, in step; a name of "" is the defaults
 }
 
 func runConfigs(c *call) error {
@@ -96,13 +97,10 @@ func runConfigs(c *call) error {
 	if v.has("alter") && len(s.kinds) != len(s.names) {
 		return terse("An entity name must be specified for every entity type")
 	}
-	if v.has("bootstrap-controller") {
-		return terse("--bootstrap-controller is not spoken by this tool; name a broker with --bootstrap-server, which passes the request on to the controller")
-	}
-	if s.admin, err = c.admin(v); err != nil {
+	if err := s.open(); err != nil {
 		return err
 	}
-	defer s.admin.Close()
+	defer s.close()
 	if v.has("alter") {
 		err = s.alter()
 	} else {
@@ -113,6 +111,51 @@ func runConfigs(c *call) error {
 		return err
 	}
 	return terse("Error while executing config command with args '%s'\njava.util.concurrent.ExecutionException: %s", strings.Join(c.args, " "), javaError(err))
+}
+
+// open makes a client of the brokers, or of the controllers (KIP-919).
+func (s *configs) open() (err error) {
+	if !s.has("bootstrap-controller") {
+		s.admin, err = s.call.admin(s.values)
+		return err
+	}
+	p, err := dial.Load(s.get("command-config"), s.get("bootstrap-controller"))
+	if err == nil {
+		s.controllers, err = dial.OpenControllers(p)
+	}
+	return err
+}
+
+func (s *configs) close() {
+	if s.controllers != nil {
+		s.controllers.Close()
+		return
+	}
+	s.admin.Close()
+}
+
+// ask sends a request to whom it belongs; one that belongs to several brokers has several responses.
+func (s *configs) ask(request kmsg.Request) ([]kmsg.Response, error) {
+	if s.controllers != nil {
+		response, err := s.controllers.Request(s, request)
+		return []kmsg.Response{response}, err
+	}
+	var responses []kmsg.Response
+	for _, shard := range s.admin.raw.RequestSharded(s, request) {
+		if shard.Err != nil {
+			return nil, shard.Err
+		}
+		responses = append(responses, shard.Resp)
+	}
+	return responses, nil
+}
+
+// brokersOnly is the error of what controllers do not answer.
+func (s *configs) brokersOnly(what string) error {
+	if s.controllers == nil {
+		return nil
+	}
+	return terse("%s are known to brokers alone: use --bootstrap-server in place of --bootstrap-controller", what)
 }
 
 // entities reads which entities are meant, in the order of the command line where --entity-name and
@@ -162,7 +205,7 @@ func (s *configs) check() error {
 	if !s.has("bootstrap-server") && !s.has("bootstrap-controller") {
 		return terse("Either --bootstrap-server or --bootstrap-controller must be specified.")
 	}
-	known := []string{"broker-loggers", "topics", "clients", "users", "brokers", "ips", "client-metrics", "groups"}
+	known := []string{"topics", "clients", "users", "brokers", "ips", "client-metrics", "groups", "broker-loggers"}
 	for _, kind := range s.kinds {
 		if !slices.Contains(known, kind) {
 			return terse("Invalid entity type %s, the entity type must be one of %s with a --bootstrap-server or --bootstrap-controller argument", kind, strings.Join(known, ", "))
@@ -235,7 +278,7 @@ func (s *configs) added() (map[string]string, error) {
 	if file := s.get("add-config-file"); file != "" {
 		p, err := dial.Load(file, "")
 		if err != nil {
-			return nil, terse("%s", err)
+			return nil, err
 		}
 		maps.Copy(added, p)
 	}
@@ -243,7 +286,7 @@ func (s *configs) added() (map[string]string, error) {
 		for _, word := range splitOutside(list, ',') {
 			pair := splitOutside(word, '=')
 			if len(pair) != 2 {
-				return nil, terse("Invalid entity config: all configs to be added must be in the format \"key=val\" or  \"key=[val1,val2]\" to group values which contain commas.")
+				return nil, terse("requirement failed: Invalid entity config: all configs to be added must be in the format \"key=val\" or  \"key=[val1,val2]\" to group values which contain commas.")
 			}
 			added[javaTrim(pair[0])] = javaTrim(strings.NewReplacer("[", "", "]", "").Replace(pair[1]))
 		}
@@ -349,11 +392,12 @@ func (s *configs) alterResource(added map[string]string, deleted []string) error
 		resource.Configs = append(resource.Configs, op)
 	}
 	request.Resources = append(request.Resources, resource)
-	for _, shard := range s.admin.raw.RequestSharded(s, request) {
-		if shard.Err != nil {
-			return shard.Err
-		}
-		for _, r := range shard.Resp.(*kmsg.IncrementalAlterConfigsResponse).Resources {
+	responses, err := s.ask(request)
+	if err != nil {
+		return err
+	}
+	for _, response := range responses {
+		for _, r := range response.(*kmsg.IncrementalAlterConfigsResponse).Resources {
 			if err := dial.Code(r.ErrorCode, r.ErrorMessage); err != nil {
 				return err
 			}
@@ -397,8 +441,8 @@ func (s *configs) describeResources(kind string) error {
 	names := s.names
 	if len(names) > 0 {
 		if kind == "topics" {
-			if err := kafka.CheckTopicName(names[0]); err != nil {
-				return err
+			if why := wrongTopicName(names[0]); why != "" {
+				return terse("Topic name is invalid: %s", why)
 			}
 		}
 		if !all && names[0] != "" {
@@ -422,10 +466,6 @@ func (s *configs) describeResources(kind string) error {
 		names = exist
 	}
 	for _, name := range names {
-		entries, err := s.entries(kind, name, all)
-		if err != nil {
-			return err
-		}
 		switch {
 		case name == "":
 			s.printf("Default configs for %s in the cluster are:\n", kind)
@@ -433,6 +473,10 @@ func (s *configs) describeResources(kind string) error {
 			s.printf("All configs for %s %s are:\n", one, name)
 		default:
 			s.printf("Dynamic configs for %s %s are:\n", one, name)
+		}
+		entries, err := s.entries(kind, name, all)
+		if err != nil {
+			return err
 		}
 		for _, e := range entries {
 			var synonyms []string
@@ -445,6 +489,21 @@ func (s *configs) describeResources(kind string) error {
 	return nil
 }
 
+// wrongTopicName says why a name is none of a topic, as Kafka's clients do.
+func wrongTopicName(name string) string {
+	switch {
+	case kafka.CheckTopicName(name) == nil:
+		return ""
+	case name == "":
+		return "the empty string is not allowed"
+	case name == "." || name == "..":
+		return fmt.Sprintf("'%s' is not allowed", name)
+	case len(name) > kafka.MaxTopicNameLen:
+		return fmt.Sprintf("the length of '%s' is longer than the max allowed length %d", name, kafka.MaxTopicNameLen)
+	}
+	return fmt.Sprintf("'%s' contains one or more characters other than ASCII alphanumerics, '.', '_' and '-'", name)
+}
+
 func orNull(s *string) string {
 	if s == nil {
 		return "null"
@@ -454,6 +513,12 @@ func orNull(s *string) string {
 
 // existing returns the names of all entities of a kind, sorted.
 func (s *configs) existing(kind string) ([]string, error) {
+	if s.controllers != nil && strings.HasPrefix(kind, "broker") {
+		return s.controllerIDs()
+	}
+	if err := s.brokersOnly("the names of " + kind); err != nil {
+		return nil, err
+	}
 	var names []string
 	switch kind {
 	case "topics":
@@ -491,6 +556,30 @@ func (s *configs) existing(kind string) ([]string, error) {
 	return slices.Compact(names), nil
 }
 
+// controllerIDs returns the ids of the controllers, which are nodes like brokers.
+func (s *configs) controllerIDs() ([]string, error) {
+	request := kmsg.NewPtrDescribeClusterRequest()
+	request.EndpointType = 2
+	raw, err := s.controllers.Request(s, request)
+	if err != nil {
+		return nil, err
+	}
+	response := raw.(*kmsg.DescribeClusterResponse)
+	if err := dial.Code(response.ErrorCode, response.ErrorMessage); err != nil {
+		return nil, err
+	}
+	var ids []int
+	for _, node := range response.Brokers {
+		ids = append(ids, int(node.NodeID))
+	}
+	slices.Sort(ids)
+	var names []string
+	for _, id := range ids {
+		names = append(names, strconv.Itoa(id))
+	}
+	return names, nil
+}
+
 // entries returns the configs of an entity by name: all of them, or those that were set for it.
 func (s *configs) entries(kind, name string, all bool) ([]kmsg.DescribeConfigsResponseResourceConfig, error) {
 	e := entityOf(kind)
@@ -503,11 +592,12 @@ func (s *configs) entries(kind, name string, all bool) ([]kmsg.DescribeConfigsRe
 	resource.ResourceType, resource.ResourceName = e.resource, name
 	request.Resources = append(request.Resources, resource)
 	var entries []kmsg.DescribeConfigsResponseResourceConfig
-	for _, shard := range s.admin.raw.RequestSharded(s, request) {
-		if shard.Err != nil {
-			return nil, shard.Err
-		}
-		for _, r := range shard.Resp.(*kmsg.DescribeConfigsResponse).Resources {
+	responses, err := s.ask(request)
+	if err != nil {
+		return nil, err
+	}
+	for _, response := range responses {
+		for _, r := range response.(*kmsg.DescribeConfigsResponse).Resources {
 			if err := dial.Code(r.ErrorCode, r.ErrorMessage); err != nil {
 				return nil, err
 			}

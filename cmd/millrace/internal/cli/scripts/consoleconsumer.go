@@ -308,6 +308,26 @@ func (s *consoleConsumer) poll(cl *kgo.Client) error {
 	return nil
 }
 
+// deprecated settles an option and its older name: they do not go together, and the older one is told to be
+// deprecated. It returns the name whose values count.
+func (c *call) deprecated(v *values, older, newer string) (string, error) {
+	switch {
+	case !v.has(older):
+		return newer, nil
+	case v.has(newer):
+		return "", &bothNames{older, newer}
+	}
+	c.printf("Option --%s is deprecated and will be removed in a future version. Use --%s instead.\n", older, newer)
+	return older, nil
+}
+
+// bothNames is the error of giving an option by its older and its newer name; which the caller words.
+type bothNames struct{ older, newer string }
+
+func (e *bothNames) Error() string {
+	return fmt.Sprintf("Options --%s and --%s cannot be specified together.", e.older, e.newer)
+}
+
 // formatter returns what prints a record, by the name of Kafka's class.
 func (s *consoleConsumer) formatter(class string, p map[string]string) (func(*kgo.Record) error, error) {
 	short := class[strings.LastIndexByte(class, '.')+1:]

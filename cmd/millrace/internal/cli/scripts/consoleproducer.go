@@ -9,6 +9,7 @@ import (
 	"io"
 	"maps"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -49,26 +50,6 @@ func consoleProducerOptions() *options {
 	)
 }
 
-// deprecated settles an option and its older name: they do not go together, and the older one is told to be
-// deprecated. It returns the name whose values count.
-func (c *call) deprecated(v *values, older, newer string) (string, error) {
-	switch {
-	case !v.has(older):
-		return newer, nil
-	case v.has(newer):
-		return "", &bothNames{older, newer}
-	}
-	c.printf("Option --%s is deprecated and will be removed in a future version. Use --%s instead.\n", older, newer)
-	return older, nil
-}
-
-// bothNames is the error of giving an option by its older and its newer name; the tools word it differently.
-type bothNames struct{ older, newer string }
-
-func (e *bothNames) Error() string {
-	return fmt.Sprintf("Options --%s and --%s cannot be specified together.", e.older, e.newer)
-}
-
 func runConsoleProducer(c *call) error {
 	o := consoleProducerOptions()
 	v, err := o.parse(c.args)
@@ -78,22 +59,28 @@ func runConsoleProducer(c *call) error {
 	if err := v.helpOrVersion(c.args); err != nil {
 		return err
 	}
-	if err := v.require("bootstrap-server", "topic"); err != nil {
+	if err := v.require("topic"); err != nil {
 		return err
 	}
+	if !v.has("bootstrap-server") {
+		return o.misuse("Error while validating the bootstrap address\n")
+	}
 	names := make(map[string]string)
-	for _, pair := range [][2]string{{"property", "reader-property"}, {"producer-property", "command-property"}, {"producer.config", "command-config"}} {
+	pairs := [][2]string{{"producer-property", "command-property"}, {"producer.config", "command-config"}, {"property", "reader-property"}}
+	for _, pair := range pairs {
 		if v.has(pair[0]) && v.has(pair[1]) {
 			return o.misuse("Options --%s and --%s cannot be specified together.", pair[1], pair[0])
 		}
 	}
-	for _, pair := range [][2]string{{"property", "reader-property"}, {"producer-property", "command-property"}, {"producer.config", "command-config"}} {
-		if names[pair[1]], err = c.deprecated(v, pair[0], pair[1]); err != nil {
-			return o.misuse("%s", err)
+	for _, pair := range pairs {
+		names[pair[1]] = pair[1]
+		if v.has(pair[0]) {
+			c.printf("Warning: --%s is deprecated and will be removed in a future version. Use --%s instead.\n", pair[0], pair[1])
+			names[pair[1]] = pair[0]
 		}
 	}
 	if class := v.get("line-reader"); class != lineReaderClass {
-		return terse("%s is no line reader of this tool; it has %s", class, lineReaderClass)
+		return terse("java.lang.ClassNotFoundException: %s\nThe line reader of this tool is %s.", class, lineReaderClass)
 	}
 	readerProperties, err := dial.Load(v.get("reader-config"), "")
 	if err != nil {
@@ -144,6 +131,11 @@ func (c *call) producer(v *values, names map[string]string) (*kgo.Client, error)
 	}
 	if p["acks"] == "" {
 		p["acks"] = "all"
+	}
+	for _, key := range []struct{ name, allowed string }{{"compression.type", "none, gzip, snappy, lz4, zstd"}, {"acks", "all, -1, 0, 1"}} {
+		if !slices.Contains(strings.Split(key.allowed, ", "), p[key.name]) {
+			return nil, terse("org.apache.kafka.common.config.ConfigException: Invalid value %s for configuration %s: String must be one of: %s", p[key.name], key.name, key.allowed)
+		}
 	}
 	options, err := p.Producer()
 	if err != nil {

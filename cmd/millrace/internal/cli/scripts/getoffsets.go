@@ -9,8 +9,10 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -115,9 +117,36 @@ type listedOffset struct {
 	err       error
 }
 
+// listTimeout is how long leaders that cannot answer yet are asked again, as default.api.timeout.ms of Kafka's
+// clients.
+const listTimeout = time.Minute
+
 // listOffsets asks the leaders for the offset of each partition at a time, which may be one of the special
-// ones.
+// ones. A leader that has just been elected may not know it yet, and is asked again.
 func listOffsets(c *call, cl *kgo.Client, partitions []kadm.PartitionDetail, at int64) ([]listedOffset, error) {
+	var offsets []listedOffset
+	for deadline := time.Now().Add(listTimeout); ; {
+		var later []kadm.PartitionDetail
+		for _, l := range listOnce(c, cl, partitions, at) {
+			if kerr.IsRetriable(l.err) && time.Now().Before(deadline) {
+				later = append(later, kadm.PartitionDetail{Topic: l.topic, Partition: l.partition})
+			} else {
+				offsets = append(offsets, l)
+			}
+		}
+		if partitions = later; len(partitions) == 0 {
+			return offsets, nil
+		}
+		cl.ForceMetadataRefresh()
+		select {
+		case <-c.Done():
+			return nil, c.Err()
+		case <-time.After(100 * time.Millisecond): // retry.backoff.ms
+		}
+	}
+}
+
+func listOnce(c *call, cl *kgo.Client, partitions []kadm.PartitionDetail, at int64) []listedOffset {
 	request := kmsg.NewPtrListOffsetsRequest()
 	request.ReplicaID = -1
 	for _, p := range partitions {
@@ -148,7 +177,7 @@ func listOffsets(c *call, cl *kgo.Client, partitions []kadm.PartitionDetail, at 
 			}
 		}
 	}
-	return offsets, nil
+	return offsets
 }
 
 var topicPartitionPattern = regexp.MustCompile(`^([^:,]*)(?::(?:([0-9]*)|(?:([0-9]*)-([0-9]*))))?$`)
@@ -164,7 +193,7 @@ func partitionFilter(v *values) (func(topic string, partition int32) bool, error
 		for word := range strings.SplitSeq(v.get("topic-partitions"), ",") {
 			m := topicPartitionPattern.FindStringSubmatch(word)
 			if m == nil {
-				return nil, fmt.Errorf("Invalid rule specification: %s", word)
+				return nil, fmt.Errorf("org.apache.kafka.tools.TerseException: Invalid rule specification: %s", word)
 			}
 			topic, err := includeList(cmp.Or(m[1], ".*"))
 			if err != nil {

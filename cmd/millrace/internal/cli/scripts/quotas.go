@@ -111,10 +111,11 @@ func (s *configs) quotas() (kadm.DescribedClientQuotas, error) {
 		}
 		request.Components = append(request.Components, c)
 	}
-	response, err := request.RequestWith(s, s.admin.raw)
+	responses, err := s.ask(request)
 	if err != nil {
 		return nil, err
 	}
+	response := responses[0].(*kmsg.DescribeClientQuotasResponse)
 	if err := dial.Code(response.ErrorCode, response.ErrorMessage); err != nil {
 		return nil, err
 	}
@@ -211,10 +212,11 @@ func (s *configs) alterQuotas(added map[string]string, deleted []string) error {
 		entry.Ops = append(entry.Ops, op)
 	}
 	request.Entries = append(request.Entries, entry)
-	response, err := request.RequestWith(s, s.admin.raw)
+	responses, err := s.ask(request)
 	if err != nil {
 		return err
 	}
+	response := responses[0].(*kmsg.AlterClientQuotasResponse)
 	for _, e := range response.Entries {
 		if err := dial.Code(e.ErrorCode, e.ErrorMessage); err != nil {
 			return err
@@ -255,6 +257,9 @@ func (s *configs) alterCredentials(added map[string]string, deleted []string) er
 		}
 		upserts = append(upserts, kadm.UpsertSCRAM{User: s.names[0], Mechanism: mechanism(name), Iterations: int32(iterations), Password: m[2]})
 	}
+	if err := s.brokersOnly("credentials of users"); err != nil {
+		return err
+	}
 	altered, err := s.admin.AlterUserSCRAMs(s, deletions, upserts)
 	if err != nil {
 		return err
@@ -268,6 +273,9 @@ func (s *configs) alterCredentials(added map[string]string, deleted []string) er
 }
 
 func (s *configs) describeCredentials() error {
+	if err := s.brokersOnly("credentials of users"); err != nil {
+		return err
+	}
 	described, err := s.admin.DescribeUserSCRAMs(s, s.names...)
 	if err != nil {
 		return err

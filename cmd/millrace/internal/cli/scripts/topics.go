@@ -59,8 +59,8 @@ func runTopics(c *call) error {
 	}
 	v, err := o.parse(c.args)
 	if err != nil {
-		if strings.HasPrefix(err.Error(), "Cannot parse argument") { // Kafka finds these only while it works
-			return topicsFailed(err)
+		if strings.HasPrefix(err.Error(), "Cannot parse argument") || strings.HasPrefix(err.Error(), "Found multiple arguments") {
+			return topicsFailed(err) // Kafka finds these only while it works
 		}
 		return err
 	}
@@ -230,6 +230,9 @@ func (t *topics) create() error {
 	if strings.ContainsAny(name, "._") {
 		t.printf("WARNING: Due to limitations in metric names, topics with a period ('.') or underscore ('_') could collide. To avoid issues it is best to use either, but not both.\n")
 	}
+	if name == "" {
+		return fmt.Errorf("The given topic name '' cannot be represented in a request.")
+	}
 	request := kmsg.NewPtrCreateTopicsRequest()
 	request.TimeoutMillis = 30_000
 	topic := kmsg.NewCreateTopicsRequestTopic()
@@ -299,6 +302,9 @@ func (t *topics) alter() error {
 	for _, d := range details {
 		topic := kmsg.NewCreatePartitionsRequestTopic()
 		topic.Topic, topic.Count = d.Topic, int32(t.int("partitions"))
+		if t.assignment != nil {
+			topic.Assignment = []kmsg.CreatePartitionsRequestTopicAssignment{} // even when none is left: the broker says so
+		}
 		for i := len(d.Partitions); i < len(t.assignment); i++ {
 			a := kmsg.NewCreatePartitionsRequestTopicAssignment()
 			a.Replicas = t.assignment[i]
