@@ -1,6 +1,7 @@
 package scripts
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"regexp"
@@ -63,17 +64,17 @@ func (s *configs) alterUsers(added map[string]string, deleted []string) error {
 	}
 	if s.kinds[0] == "clients" || len(s.kinds) == 2 {
 		if bad := append(unknownAdded, scramAdded...); len(bad) > 0 {
-			return terse("Only quota configs can be added for 'clients' using --bootstrap-server. Unexpected config names: %s", strings.Join(bad, ","))
+			return terse("Only quota configs can be added for 'clients' using --bootstrap-server. Unexpected config names: %s", scala("Set", bad))
 		}
 		if bad := append(unknownDeleted, scramDeleted...); len(bad) > 0 {
-			return terse("Only quota configs can be deleted for 'clients' using --bootstrap-server. Unexpected config names: %s", strings.Join(bad, ","))
+			return terse("Only quota configs can be deleted for 'clients' using --bootstrap-server. Unexpected config names: %s", scala("ArrayBuffer", bad))
 		}
 	} else {
 		if len(unknownAdded) > 0 {
-			return terse("Only quota and SCRAM credential configs can be added for 'users' using --bootstrap-server. Unexpected config names: %s", strings.Join(unknownAdded, ","))
+			return terse("Only quota and SCRAM credential configs can be added for 'users' using --bootstrap-server. Unexpected config names: %s", scala("Set", unknownAdded))
 		}
 		if len(unknownDeleted) > 0 {
-			return terse("Only quota and SCRAM credential configs can be deleted for 'users' using --bootstrap-server. Unexpected config names: %s", strings.Join(unknownDeleted, ","))
+			return terse("Only quota and SCRAM credential configs can be deleted for 'users' using --bootstrap-server. Unexpected config names: %s", scala("ArrayBuffer", unknownDeleted))
 		}
 		if len(scramAdded)+len(scramDeleted) > 0 {
 			if slices.Contains(s.names, "") {
@@ -225,6 +226,11 @@ func (s *configs) alterQuotas(added map[string]string, deleted []string) error {
 	return nil
 }
 
+// scala writes names as Scala writes a collection.
+func scala(collection string, names []string) string {
+	return collection + "(" + strings.Join(names, ", ") + ")"
+}
+
 var credential = regexp.MustCompile(`^(?:iterations=(-?[0-9]*),)?password=(.*)$`)
 
 func (s *configs) alterCredentials(added map[string]string, deleted []string) error {
@@ -281,6 +287,9 @@ func (s *configs) describeCredentials() error {
 		return err
 	}
 	for _, d := range described.Sorted() {
+		if errors.Is(d.Err, kerr.ResourceNotFound) {
+			continue // who has no credentials is passed over
+		}
 		if d.Err != nil {
 			name := d.Err.Error()
 			if code, ok := d.Err.(*kerr.Error); ok {
