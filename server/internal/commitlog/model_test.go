@@ -110,9 +110,10 @@ type model struct {
 	fs      *vfs.Mem
 	config  Config
 	now     time.Time
-	point   int64 // the recovery point as the checkpoint file has it
-	high    int64 // the high watermark as the last check had it
-	number  int   // of the step
+	point   int64             // the recovery point as the checkpoint file has it
+	high    int64             // the high watermark as the last check had it
+	number  int               // of the step
+	synced  func(name string) // hears of every sync
 	history []string
 }
 
@@ -220,9 +221,10 @@ func (m *model) decide() {
 	m.adopt(b, m.end())
 }
 
-// repeat sends the last batch of a producer again.
-func (m *model) repeat() {
-	pid := int64(m.dice.IntN(3))
+func (m *model) repeat() { m.repeatOf(int64(m.dice.IntN(3))) }
+
+// repeatOf sends the last batch of a producer again.
+func (m *model) repeatOf(pid int64) {
 	first, last := m.lastOf(pid)
 	if first == nil {
 		return
@@ -234,9 +236,10 @@ func (m *model) repeat() {
 	}
 }
 
-// leaveGap leaves one out in a producer's sequence.
-func (m *model) leaveGap() {
-	pid := int64(m.dice.IntN(3))
+func (m *model) leaveGap() { m.leaveGapOf(int64(m.dice.IntN(3))) }
+
+// leaveGapOf leaves one out in a producer's sequence.
+func (m *model) leaveGapOf(pid int64) {
 	if _, last := m.lastOf(pid); last != nil {
 		_, err := m.log.Append(idem(pid, 0, last.seq+2, "gap").batch(), AppendOptions{LeaderEpoch: m.epoch, ProduceVersion: 12}, m.now)
 		if kafka.CodeOf(err) != kafka.OutOfOrderSequenceNumber {
@@ -357,9 +360,17 @@ func (m *model) kill() {
 // losePower loses what was not flushed, or only some of it.
 func (m *model) losePower() {
 	floor := m.log.Flushed()
-	m.fs = m.fs.CrashClone(vfs.CrashOptions{Rand: m.dice})
+	m.restart(m.fs.CrashClone(vfs.CrashOptions{Rand: m.dice}), floor, m.start)
+	mustFlush(m, m.log)
+}
+
+// restart opens the log on a disk as a power loss left it, and takes in what is there beyond what was acknowledged, the
+// records below floor.
+func (m *model) restart(disk *vfs.Mem, floor, start int64) {
+	m.fs = disk
+	m.fs.SetSyncHook(m.synced)
 	o := m.options()
-	o.RecoveryPoint, o.Floor = m.point, floor
+	o.RecoveryPoint, o.Floor, o.StartOffset = m.point, floor, start
 	m.open(o)
 	m.note("power lost; opened above %d, floor %d, end %d", m.point, floor, m.log.EndOffset())
 	if m.log.EndOffset() < floor {
@@ -374,7 +385,6 @@ func (m *model) losePower() {
 		m.adopt(bytesOf(m, s), next)
 		next = s.NextOffset
 	}
-	mustFlush(m, m.log)
 }
 
 // adopt takes batches as they are into the twin; the first begins at offset next.
