@@ -84,7 +84,7 @@ type CheckOptions struct {
 // the small files. It changes nothing, and nobody may be writing to the log. Every finding is reported with its file
 // and position.
 func Check(fsys vfs.FS, dir string, o CheckOptions) Report {
-	c := &checker{fs: fsys, dir: dir, o: o, txns: txns{}}
+	c := &checker{fs: fsys, dir: dir, o: o, txns: txns{}, inside: map[int64]struct{}{}}
 	if tp, ok := ParseDirName(path.Base(dir)); ok {
 		c.r.Partition = tp
 	}
@@ -102,6 +102,8 @@ type checker struct {
 	handles *segment.Handles
 	chain   chain
 	txns    txns
+	begins  bool               // txns has those that began before the log does
+	inside  map[int64]struct{} // offsets inside a batch where the epoch file has an epoch begin
 	total   int64
 	d       record.Decompressor
 }
@@ -160,6 +162,9 @@ func (c *checker) run() error {
 	}
 	c.r.EndOffset = c.chain.next
 	for _, e := range c.chain.epochs {
+		if _, inside := c.inside[e.Start]; inside {
+			c.tell(Rebuilt, EpochFile, -1, e.Start, "epoch %d begins inside a batch", e.Epoch)
+		}
 		if e.Start > c.r.EndOffset {
 			c.tell(Rebuilt, EpochFile, -1, e.Start, "epoch %d begins behind the log's end, %d", e.Epoch, c.r.EndOffset)
 		}
@@ -193,12 +198,14 @@ func (c *checker) begun(snapshots []int64, start int64) error {
 		}
 	}
 	if newest < 0 {
+		c.begins = start == 0
 		return nil
 	}
 	err := ReadSnapshot(c.fs, path.Join(c.dir, segment.FileName(newest, segment.SnapshotSuffix)), c.txns.restore)
 	if errors.Is(err, ErrSnapshotCorrupt) {
 		return nil // it is told with the other snapshots
 	}
+	c.begins = err == nil
 	return err
 }
 
@@ -276,6 +283,7 @@ func (c *checker) segment(base int64, beside map[string]bool, last bool) error {
 			break
 		}
 		c.r.Batches++
+		c.epochsInside(&b)
 		c.r.Bytes += int64(b.Length)
 		c.r.Records += int64(b.Count)
 		severity := Damaged
@@ -317,6 +325,16 @@ func (c *checker) segment(base int64, beside map[string]bool, last bool) error {
 		c.tell(Rebuilt, segment.FileName(base, segment.TimeIndexSuffix), -1, e.Offset, "an entry (timestamp %d) names an offset that no batch has", e.Timestamp)
 	}
 	return c.abortedIndex(seg, base, aborted, beside)
+}
+
+// epochsInside notes the entries of the epoch file that begin inside a batch. The first may, since the log's start may lie
+// there.
+func (c *checker) epochsInside(b *segment.Batch) {
+	known := c.chain.epochs
+	i := sort.Search(len(known), func(i int) bool { return known[i].Start > b.BaseOffset })
+	if i > 0 && i < len(known) && known[i].Start <= b.LastOffset() {
+		c.inside[known[i].Start] = struct{}{}
+	}
 }
 
 // recordAt reports whether the record that a time entry names has its timestamp: older versions of Kafka named the
@@ -434,7 +452,8 @@ func (c *checker) abortedIndex(seg *segment.Segment, base int64, want []AbortedT
 		}
 		h := have[0]
 		have = have[1:]
-		if h.ProducerID != w.ProducerID || w.FirstOffset >= 0 && (h.FirstOffset != w.FirstOffset || h.LastStableOffset > w.LastStableOffset) {
+		wrong := h.ProducerID != w.ProducerID || h.LastStableOffset > w.LastStableOffset || c.begins && h.LastStableOffset != w.LastStableOffset
+		if wrong || w.FirstOffset >= 0 && h.FirstOffset != w.FirstOffset {
 			c.tell(Rebuilt, name, -1, w.LastOffset, "an entry says %+v, the batches say %+v", h, w)
 		}
 	}

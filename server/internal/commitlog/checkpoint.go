@@ -91,6 +91,7 @@ func parseTextCheckpoint(name string, text []byte, entry func(line string) error
 		return nil // as Kafka makes the file before it has anything to write
 	}
 	number, left := 0, 0
+	torn := len(text) > 0 && text[len(text)-1] != '\n'
 	for len(text) > 0 {
 		var raw []byte
 		raw, text, _ = bytes.Cut(text, []byte("\n"))
@@ -124,6 +125,8 @@ func parseTextCheckpoint(name string, text []byte, entry func(line string) error
 		return fmt.Errorf("%s: it ends before the number of entries", name)
 	case left > 0:
 		return fmt.Errorf("%s: %d entries are missing at its end", name, left)
+	case torn:
+		return fmt.Errorf("%s: its last line has no end", name)
 	}
 	return nil
 }

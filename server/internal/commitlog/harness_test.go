@@ -2,6 +2,7 @@ package commitlog
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -35,7 +36,7 @@ func testOptions(fsys vfs.FS, c Config) Options {
 
 func newTestLog(t testing.TB, fsys vfs.FS, c Config) *Log {
 	t.Helper()
-	if err := fsys.MkdirAll("/data", 0o755); err != nil {
+	if err := errors.Join(fsys.MkdirAll("/data", 0o755), fsys.SyncDir("/")); err != nil {
 		t.Fatal(err)
 	}
 	l, err := Create(testOptions(fsys, c))

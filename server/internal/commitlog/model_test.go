@@ -129,9 +129,6 @@ func newModel(t *testing.T, seed uint64) *model {
 		}
 	})
 	m.log = newTestLog(t, m.fs, m.config)
-	if err := m.fs.SyncDir("/"); err != nil {
-		t.Fatal(err)
-	}
 	mustFlush(t, m.log)
 	return m
 }

@@ -74,7 +74,7 @@ func (l *Log) Read(offset int64, maxBytes int, limit int64, minOne bool) (Slice,
 			return s, err
 		}
 		// Retention or truncation may have taken the segment away under us: then the offsets tell.
-		if attempt < 3 && errors.Is(err, fs.ErrNotExist) {
+		if attempt < 3 && (errors.Is(err, fs.ErrNotExist) || l.heal(err)) {
 			continue
 		}
 		return Slice{}, ioError(fmt.Errorf("read %s at offset %d: %w", l.tp, offset, err))

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"slices"
 	"time"
@@ -286,17 +287,19 @@ func (sc *scan) run() error {
 	return sc.reached()
 }
 
-// take believes a segment, and makes its index anew if need be.
+// take believes a segment, and makes its indexes anew if they cannot be believed.
 func (sc *scan) take(i int) error {
 	seg, last := sc.segs[i], i == len(sc.segs)-1
-	if sc.log.indexUsable(seg, sc.indexes) {
+	usable, err := sc.log.indexUsable(seg, sc.indexes)
+	if err == nil && usable {
 		if !last && sc.segs[i+1].Base > sc.start {
 			sc.end = sc.segs[i+1].Base
 			return nil
 		}
-		var err error
 		sc.end, err = sc.log.tail(seg)
-		return err
+	}
+	if err == nil && usable || err != nil && !errors.Is(err, segment.ErrIndexCorrupt) {
+		return ioError(err)
 	}
 	sc.log.logger.Info("the index of a segment is missing or not usable and is rebuilt", "partition", sc.log.tp, "segment", seg.Base)
 	// Whether the topic was a compacted one when it was written is not known.
@@ -437,46 +440,55 @@ func (sc *scan) settle() error {
 	return nil
 }
 
-// indexUsable reports whether the offset index of a segment that is not scanned can be relied on.
-func (l *Log) indexUsable(seg *segment.Segment, indexes map[int64]bool) bool {
+// indexUsable reports whether the indexes of a segment that is not scanned can be relied on, as their last entries tell.
+// What is wrong elsewhere shows when it is used (heal.go).
+func (l *Log) indexUsable(seg *segment.Segment, indexes map[int64]bool) (bool, error) {
 	if !indexes[seg.Base] {
-		return seg.Size() == 0
+		return seg.Size() == 0, nil
 	}
-	info, err := l.fs().Stat(l.path(segment.FileName(seg.Base, segment.IndexSuffix)))
-	if err != nil || info.Size()%8 != 0 {
-		return false
-	}
-	info, err = l.fs().Stat(l.path(segment.FileName(seg.Base, segment.TimeIndexSuffix)))
-	if err != nil || info.Size()%12 != 0 {
-		return false
+	for suffix, width := range map[string]int64{segment.IndexSuffix: 8, segment.TimeIndexSuffix: 12} {
+		info, err := l.fs().Stat(l.path(segment.FileName(seg.Base, suffix)))
+		if errors.Is(err, fs.ErrNotExist) || err == nil && info.Size()%width != 0 {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
 	}
 	last, ok, err := seg.Offsets.Last()
-	return err == nil && (!ok || last.Position < seg.Size())
+	if err != nil || ok && last.Position >= seg.Size() {
+		return false, err
+	}
+	_, err = seg.MaxTime()
+	return err == nil, err
 }
 
-// tail walks from the last index entry to the end of the last segment.
+// tail walks from the last index entry to the end of a segment.
 func (l *Log) tail(seg *segment.Segment) (next int64, err error) {
 	at, _, err := seg.Offsets.Last()
 	if err != nil {
-		return 0, ioError(err)
+		return 0, err
 	}
 	f, err := seg.Log.AcquireExisting()
 	if err != nil {
 		return 0, ioError(err)
 	}
 	defer seg.Log.Release()
-	sc := segment.NewScanner(f, at.Position, seg.Size(), segment.HeaderWindow)
+	sc := seg.Scan(f, at, seg.Size(), segment.HeaderWindow)
 	defer sc.Close()
 	next = seg.Base
 	for {
 		b, err := sc.Next()
+		if err == nil && b.BaseOffset < next && b.Magic == 2 {
+			err = &record.CorruptError{Offset: b.BaseOffset, Reason: fmt.Sprintf("base offset %d where %d must follow", b.BaseOffset, next)}
+		}
 		switch {
 		case err == io.EOF:
 			return next, nil
 		case err != nil && segment.IsBad(err):
 			return 0, &Damage{Partition: l.tp, From: next, To: -1, File: seg.Log.Path(), Position: sc.Position(), Cause: err}
 		case err != nil:
-			return 0, ioError(err)
+			return 0, err
 		}
 		next = b.LastOffset() + 1
 	}

@@ -64,7 +64,7 @@ func (l *Log) eachHeader(h *hot, from, to int64, fn func(b *segment.Batch)) erro
 }
 
 func eachHeaderIn(seg *segment.Segment, from, to int64, fn func(b *segment.Batch, bytes func() ([]byte, error)) error) error {
-	at := segment.OffsetEntry{}
+	at := segment.OffsetEntry{Offset: seg.Base}
 	if from > seg.Base {
 		var err error
 		if at, err = seg.Offsets.Lookup(from); err != nil {
@@ -76,10 +76,15 @@ func eachHeaderIn(seg *segment.Segment, from, to int64, fn func(b *segment.Batch
 		return err
 	}
 	defer seg.Log.Release()
-	sc := segment.NewScanner(f, at.Position, seg.Size(), segment.HeaderWindow)
-	defer sc.Close()
+	sc := seg.Scan(f, at, seg.Size(), segment.HeaderWindow)
+	defer func() { sc.Close() }()
 	for {
 		b, err := sc.Next()
+		if errors.Is(err, segment.ErrIndexCorrupt) { // from the beginning, then; who looks for a record will rebuild it
+			sc.Close()
+			sc = segment.NewScanner(f, 0, seg.Size(), segment.HeaderWindow)
+			continue
+		}
 		if err == io.EOF || err == nil && b.LastOffset() >= to {
 			return nil
 		}

@@ -139,9 +139,6 @@ func (l *Log) scrubSegment(ctx context.Context, limiter Limiter, seg *segment.Se
 		}
 		var bytes []byte
 		if err == nil {
-			if b.LastOffset() >= flushed {
-				break
-			}
 			if err := limiter.Wait(ctx, b.Length); err != nil {
 				return found, err
 			}

@@ -19,6 +19,13 @@ type TimestampOffset struct {
 // OffsetForTimestamp finds the first record at or above the log's start whose timestamp is ts or later. found is
 // false when there is none below limit.
 func (l *Log) OffsetForTimestamp(ts, limit int64) (at TimestampOffset, found bool, err error) {
+	if at, found, err = l.offsetForTimestamp(ts, limit); l.heal(err) {
+		at, found, err = l.offsetForTimestamp(ts, limit)
+	}
+	return at, found, ioError(err)
+}
+
+func (l *Log) offsetForTimestamp(ts, limit int64) (at TimestampOffset, found bool, err error) {
 	h, err := l.wake()
 	if err != nil {
 		return at, false, err
@@ -68,10 +75,17 @@ func (l *Log) searchTime(seg *segment.Segment, ts, start int64) (at TimestampOff
 		return fail(err)
 	}
 	defer seg.Log.Release()
-	sc := segment.NewScanner(f, near.Position, seg.Size(), segment.HeaderWindow)
+	sc := seg.Scan(f, near, seg.Size(), segment.HeaderWindow)
 	defer sc.Close()
+	claimed := before.Timestamp >= 0 && before.Offset >= start
 	for {
 		b, err := sc.Next()
+		// No batch before the one that the entry names is younger.
+		if claimed && (err == io.EOF || err == nil && (b.LastOffset() >= before.Offset || b.MaxTimestamp >= ts)) {
+			if claimed = false; err != nil || !before.BorneOutBy(&b) {
+				return fail(&segment.CorruptIndexError{Base: seg.Base, Reason: fmt.Sprintf("a time entry says that %d is the timestamp at offset %d", before.Timestamp, before.Offset)})
+			}
+		}
 		if err == io.EOF {
 			return at, false, nil
 		}
@@ -106,6 +120,13 @@ func (l *Log) searchTime(seg *segment.Segment, ts, start int64) (at TimestampOff
 // MaxTimestampOffset finds the first record with the greatest timestamp of those that can be read. found is false when
 // no record has one, or when that record is not below limit.
 func (l *Log) MaxTimestampOffset(limit int64) (at TimestampOffset, found bool, err error) {
+	if at, found, err = l.maxTimestampOffset(limit); l.heal(err) {
+		at, found, err = l.maxTimestampOffset(limit)
+	}
+	return at, found, ioError(err)
+}
+
+func (l *Log) maxTimestampOffset(limit int64) (at TimestampOffset, found bool, err error) {
 	h, err := l.wake()
 	if err != nil {
 		return at, false, err

@@ -33,6 +33,9 @@ func (l *Log) TruncateTo(offset int64) error {
 	seg := h.segs[i]
 	end := offset
 	b, ok, err := seg.Find(offset, seg.Size())
+	if err != nil && l.healLocked(h, err) {
+		b, ok, err = seg.Find(offset, seg.Size())
+	}
 	if err != nil {
 		return l.fail("truncate", err)
 	}

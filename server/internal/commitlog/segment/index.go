@@ -11,6 +11,20 @@ import (
 // remedy is to rebuild it from the log.
 var ErrIndexCorrupt = errors.New("corrupt index")
 
+// CorruptIndexError says that an index of the segment with that base contradicts its batches. It is an ErrIndexCorrupt;
+// Reindex makes the indexes anew.
+type CorruptIndexError struct {
+	Base   int64
+	Reason string
+}
+
+func (e *CorruptIndexError) Error() string {
+	return fmt.Sprintf("segment %d: %v: %s", e.Base, ErrIndexCorrupt, e.Reason)
+}
+
+// Unwrap makes it an ErrIndexCorrupt.
+func (e *CorruptIndexError) Unwrap() error { return ErrIndexCorrupt }
+
 // pageBytes is how much of an index is read or written at once.
 const pageBytes = 4096
 

@@ -92,6 +92,10 @@ type Scanner struct {
 	pooled  *[]byte // where buf came from
 	bufPos  int64
 	current Batch
+	// claim is the index entry that led here, until the batch there has borne it out.
+	claim   OffsetEntry
+	claimed bool
+	base    int64 // of the segment whose index it is
 }
 
 // Windows for the two ways of reading.
@@ -107,6 +111,15 @@ func NewScanner(r io.ReaderAt, pos, end int64, window int) *Scanner {
 	return &Scanner{r: r, pos: pos, end: end, window: window}
 }
 
+// seek goes on where an entry of a segment's offset index points. An entry that its batch does not bear out makes Next
+// return a *CorruptIndexError.
+func (s *Scanner) seek(e OffsetEntry, base int64) {
+	s.pos = e.Position
+	if e.Position != 0 || e.Offset != base { // else it stands for the beginning of the segment
+		s.claim, s.claimed, s.base = e, true, base
+	}
+}
+
 // Position is where the next batch begins.
 func (s *Scanner) Position() int64 { return s.pos }
 
@@ -114,6 +127,17 @@ func (s *Scanner) Position() int64 { return s.pos }
 // beyond the end of the file is record.ErrTorn, a header that cannot be true record.ErrCorrupt; the scanner stays
 // where it was.
 func (s *Scanner) Next() (Batch, error) {
+	if s.claimed {
+		s.claimed = false
+		b, err := Batch{}, error(record.ErrTorn)
+		if s.pos > 0 && s.pos < s.end {
+			b, err = s.Next()
+		}
+		if IsBad(err) || err == nil && b.LastOffset() != s.claim.Offset {
+			return b, &CorruptIndexError{Base: s.base, Reason: fmt.Sprintf("an entry says that a batch that ends at offset %d begins at position %d", s.claim.Offset, s.claim.Position)}
+		}
+		return b, err
+	}
 	if s.pos >= s.end {
 		return Batch{}, io.EOF
 	}

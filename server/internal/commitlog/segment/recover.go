@@ -126,3 +126,19 @@ func (s *Segment) trustIndex(f io.ReaderAt, trusted, size int64) (OffsetEntry, e
 	s.mu.Unlock()
 	return last, nil
 }
+
+// Reindex makes the indexes anew from batches that check finds good; size and what is synced stay as they are. Nobody
+// appends meanwhile. The error says that a batch is bad, or is one of reading.
+func (s *Segment) Reindex(indexInterval int, check func(b *Batch, bytes func() ([]byte, error)) error) error {
+	s.mu.Lock()
+	size, synced := s.size, s.synced
+	s.mu.Unlock()
+	r, err := s.Recover(0, indexInterval, check)
+	s.mu.Lock()
+	s.size, s.synced = size, synced
+	s.mu.Unlock()
+	if err == nil && r.Size < size {
+		err = fmt.Errorf("%s: position %d: %w", s.Log.Path(), r.Size, r.Bad)
+	}
+	return err
+}

@@ -136,7 +136,10 @@ func (s *Segment) MaxTime() (TimeEntry, error) {
 	if known {
 		return t, nil
 	}
-	t, _, err := s.Times.Last()
+	t, ok, err := s.Times.Last()
+	if err == nil && ok {
+		err = s.bearOut(t)
+	}
 	if err != nil {
 		return t, err
 	}
@@ -147,6 +150,15 @@ func (s *Segment) MaxTime() (TimeEntry, error) {
 	t = s.maxTime
 	s.mu.Unlock()
 	return t, nil
+}
+
+// bearOut makes sure that the batch that a time entry names is as young as it says.
+func (s *Segment) bearOut(t TimeEntry) error {
+	b, ok, err := s.Find(t.Offset, s.Size())
+	if err == nil && (!ok || !t.BorneOutBy(&b)) {
+		err = &CorruptIndexError{Base: s.Base, Reason: fmt.Sprintf("a time entry says that %d is the timestamp at offset %d", t.Timestamp, t.Offset)}
+	}
+	return err
 }
 
 // LargestTimestamp is what retention by time counts from: the greatest timestamp, or the time of the last write
@@ -362,8 +374,15 @@ func (s *Segment) SyncIndexes() error {
 	return s.Txns.Sync()
 }
 
-// Find returns the first batch that ends at or behind an offset; ok is false when there is none. The scanner, which
-// the caller gave, goes on behind it.
+// Scan walks over the batches of the first size bytes from the one that an entry of the offset index points at. f is the
+// log file.
+func (s *Segment) Scan(f io.ReaderAt, from OffsetEntry, size int64, window int) *Scanner {
+	sc := NewScanner(f, 0, size, window)
+	sc.seek(from, s.Base)
+	return sc
+}
+
+// Find returns the first batch that ends at or behind an offset; ok is false when there is none.
 func (s *Segment) Find(offset int64, size int64) (b Batch, ok bool, err error) {
 	at, err := s.Offsets.Lookup(offset)
 	if err != nil {
@@ -374,7 +393,7 @@ func (s *Segment) Find(offset int64, size int64) (b Batch, ok bool, err error) {
 		return b, false, err
 	}
 	defer s.Log.Release()
-	sc := NewScanner(f, at.Position, size, HeaderWindow)
+	sc := s.Scan(f, at, size, HeaderWindow)
 	defer sc.Close()
 	for {
 		b, err := sc.Next()
@@ -423,8 +442,8 @@ func (s *Segment) Boundary(from, max, size, limit int64) (position, next int64, 
 			return from, -1, first, err
 		}
 	}
-	if skip.Position > position {
-		sc.pos = skip.Position
+	if skip.Position > position && skip.Position < size {
+		sc.seek(skip, s.Base)
 	}
 	for {
 		b, err := sc.Next()
@@ -501,12 +520,16 @@ func (s *Segment) rescanTime(f io.ReaderAt, size int64) error {
 	if err != nil {
 		return err
 	}
-	sc := NewScanner(f, at.Position, size, HeaderWindow)
+	sc := s.Scan(f, at, size, HeaderWindow)
 	defer sc.Close()
 	for {
 		b, err := sc.Next()
 		if err == io.EOF {
 			break
+		}
+		if errors.Is(err, ErrIndexCorrupt) { // from the beginning, then
+			sc.pos, at.Position, t = 0, 0, TimeEntry{Timestamp: -1, Offset: s.Base}
+			continue
 		}
 		if err != nil {
 			return fmt.Errorf("%s: position %d: %w", s.Log.Path(), sc.Position(), err)

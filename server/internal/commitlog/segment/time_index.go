@@ -23,6 +23,11 @@ type TimeEntry struct {
 	Offset    int64 // last offset of the batch that holds it
 }
 
+// BorneOutBy reports whether the batch that holds the entry's offset, or ends behind it, is the one that it was made for.
+func (e TimeEntry) BorneOutBy(b *Batch) bool {
+	return b.MaxTimestamp == e.Timestamp && (b.BaseOffset <= e.Offset || b.Magic < 2)
+}
+
 // TimeIndex finds an offset for a timestamp.
 type TimeIndex struct {
 	index

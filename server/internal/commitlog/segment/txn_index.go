@@ -218,7 +218,7 @@ func (x *TxnIndex) Verify() error {
 		return err
 	}
 	for i, t := range entries {
-		if t.FirstOffset >= t.LastOffset || t.LastOffset < x.base || t.LastStableOffset > t.LastOffset+1 {
+		if t.FirstOffset >= t.LastOffset || t.FirstOffset < 0 || t.LastOffset < x.base || t.LastStableOffset < 0 || t.LastStableOffset > t.LastOffset+1 {
 			return fmt.Errorf("%w: %s: entry %d cannot be true: %+v", ErrIndexCorrupt, x.h.Path(), i, t)
 		}
 		if i > 0 && t.LastOffset <= entries[i-1].LastOffset {
