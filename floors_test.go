@@ -26,7 +26,7 @@ var floors = map[string]int{
 
 	"server/internal/quorum": 4, "server/internal/metadata": 4,
 
-	"server/internal/replica": 5, "server/internal/coordinator": 5, "server/internal/auth": 5,
+	"server/internal/replica": 5, "server/internal/coordinator": 5, "server/internal/coordinator/memlog": 5, "server/internal/auth": 5,
 
 	"server/internal/controller": 6, "server/internal/coordinator/group": 6, "server/internal/coordinator/group/...": 6,
 	"server/internal/coordinator/txn": 6, "server/internal/coordinator/share": 6, "server/internal/sharepartition": 6,

@@ -7,110 +7,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/millrace-io/millrace/internal/record"
 	"github.com/millrace-io/millrace/internal/wire"
 	"github.com/millrace-io/millrace/kafka"
+	"github.com/millrace-io/millrace/server/internal/coordinator/memlog"
 )
-
-// memoryLog is a log whose commits, faults and loss of leadership the test decides.
-type memoryLog struct {
-	t       *testing.T
-	batches []record.Batch
-	end     int64
-	high    int64
-	waiting []waitingBatch
-	refuse  error // what the next appends meet
-	over    error // the leadership ended
-	direct  bool  // commits at once, inside of Append
-	skew    int64 // what is added to offsets, as if somebody else wrote
-}
-
-type waitingBatch struct {
-	end  int64
-	done func(error)
-}
-
-func (l *memoryLog) Bounds() (int64, int64) { return 0, l.end }
-
-func (l *memoryLog) Read(offset int64, buf []byte) ([]byte, error) {
-	buf = buf[:0]
-	for _, b := range l.batches {
-		if b.NextOffset() <= offset {
-			continue
-		}
-		if len(buf) > 0 && len(buf)+len(b) > cap(buf) {
-			break
-		}
-		buf = append(buf, b...)
-	}
-	return buf, nil
-}
-
-func (l *memoryLog) Append(batch []byte, done func(error)) (int64, error) {
-	if l.over != nil {
-		return 0, l.over
-	}
-	if l.refuse != nil {
-		return 0, l.refuse
-	}
-	b := record.Batch(bytes.Clone(batch))
-	if err := b.CheckCRC(); err != nil {
-		l.t.Error(err)
-	}
-	base := l.end + l.skew
-	b.SetBaseOffset(base)
-	l.batches = append(l.batches, b)
-	l.end = b.NextOffset()
-	if l.direct {
-		l.high = l.end
-		done(nil)
-	} else {
-		l.waiting = append(l.waiting, waitingBatch{l.end, done})
-	}
-	return base, nil
-}
-
-func (l *memoryLog) Await(offset int64, done func(error)) {
-	if l.over != nil {
-		done(l.over)
-	} else if l.high >= offset {
-		done(nil)
-	} else {
-		l.waiting = append(l.waiting, waitingBatch{offset, done})
-	}
-}
-
-// commit moves the high watermark over the next n batches that wait.
-func (l *memoryLog) commit(n int) {
-	for ; n > 0 && len(l.waiting) > 0; n-- {
-		w := l.waiting[0]
-		l.waiting = l.waiting[1:]
-		l.high = max(l.high, w.end)
-		w.done(nil)
-	}
-}
-
-// lose ends the leadership. What was not committed is cut away, but for the first keep batches of it.
-func (l *memoryLog) lose(keep int) {
-	l.over = kafka.NotLeaderOrFollower
-	waiting := l.waiting
-	l.waiting = nil
-	for _, w := range waiting {
-		if keep > 0 {
-			l.high, keep = max(l.high, w.end), keep-1
-		}
-		w.done(kafka.NotLeaderOrFollower)
-	}
-	for len(l.batches) > 0 && l.batches[len(l.batches)-1].NextOffset() > l.high {
-		l.batches = l.batches[:len(l.batches)-1]
-	}
-	l.end = l.high
-}
-
-// next is the log as the next leader finds it.
-func (l *memoryLog) next() *memoryLog {
-	return &memoryLog{t: l.t, batches: l.batches, end: l.end, high: l.high}
-}
 
 // tally is a machine that counts: a record's key is a name (the group of an OffsetCommitKey), its value a number.
 type tally struct {
@@ -198,7 +98,7 @@ func drop(name string) Record { return Record{Key: &wire.OffsetCommitKey{Group: 
 type world struct {
 	*Runtime[*tally]
 	t     *testing.T
-	log   *memoryLog
+	log   *memlog.Log
 	now   time.Time
 	loads []func() // that were not run yet, when lazy
 	lazy  bool
@@ -206,7 +106,7 @@ type world struct {
 }
 
 func newWorld(t *testing.T, change ...func(*Options[*tally])) *world {
-	w := &world{t: t, log: &memoryLog{t: t}, now: time.UnixMilli(1_000_000)}
+	w := &world{t: t, log: &memlog.Log{}, now: time.UnixMilli(1_000_000)}
 	o := Options[*tally]{
 		Records: wire.GroupRecords, New: newTally, WriteTimeout: 5 * time.Second, Linger: -1, BatchBytes: 4096, BufferBytes: 512,
 		Open: func(int32, int32) (Log, error) { return w.log, nil },

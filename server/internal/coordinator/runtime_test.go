@@ -12,6 +12,7 @@ import (
 	"github.com/millrace-io/millrace/internal/record"
 	"github.com/millrace-io/millrace/internal/wire"
 	"github.com/millrace-io/millrace/kafka"
+	"github.com/millrace-io/millrace/server/internal/coordinator/memlog"
 )
 
 func TestAnswersWaitForTheCommit(t *testing.T) {
@@ -21,11 +22,11 @@ func TestAnswersWaitForTheCommit(t *testing.T) {
 	for _, a := range []*answer{first, second, read} {
 		w.expect(a, "")
 	}
-	w.log.commit(1)
+	w.log.Commit(1)
 	w.expect(first, "a=1")
 	w.expect(second, "")
 	w.expect(read, "")
-	w.log.commit(1)
+	w.log.Commit(1)
 	w.expect(second, "a=2")
 	w.expect(read, "a is 2")
 	w.expect(w.get("a"), "a is 2") // nothing in flight: at once
@@ -33,7 +34,7 @@ func TestAnswersWaitForTheCommit(t *testing.T) {
 
 func TestCommitsInsideOfAppend(t *testing.T) {
 	w := newWorld(t)
-	w.log.direct = true
+	w.log.Direct = true
 	w.Lead(0, 1)
 	held := false
 	w.Do(0, func(*tally, time.Time) Result {
@@ -67,10 +68,10 @@ func TestRequestsThatWaitShareABatch(t *testing.T) {
 		others.Go(func() { w.put(fmt.Sprint(i), int64(i)) })
 	}
 	others.Wait()
-	if n := len(w.log.batches); n != 1 {
+	if n := len(w.log.Batches); n != 1 {
 		t.Errorf("8 requests made %d batches, want 1", n)
 	}
-	if n := w.log.batches[0].Count(); n != 8 {
+	if n := w.log.Batches[0].Count(); n != 8 {
 		t.Errorf("the batch has %d records, want 8", n)
 	}
 }
@@ -79,7 +80,7 @@ func TestALingeringBatch(t *testing.T) {
 	w := newWorld(t, func(o *Options[*tally]) { o.Linger = 10 * time.Millisecond })
 	w.Lead(0, 1)
 	a, b := w.put("a", 1), w.put("b", 2)
-	if len(w.log.batches) != 0 {
+	if len(w.log.Batches) != 0 {
 		t.Fatal("appended at once")
 	}
 	if next := w.Tick(w.now); !next.Equal(w.now.Add(10 * time.Millisecond)) {
@@ -87,10 +88,10 @@ func TestALingeringBatch(t *testing.T) {
 	}
 	w.now = w.now.Add(10 * time.Millisecond)
 	w.Tick(w.now)
-	if len(w.log.batches) != 1 {
-		t.Fatalf("%d batches, want 1", len(w.log.batches))
+	if len(w.log.Batches) != 1 {
+		t.Fatalf("%d batches, want 1", len(w.log.Batches))
 	}
-	w.log.commit(1)
+	w.log.Commit(1)
 	w.expect(a, "a=1")
 	w.expect(b, "b=2")
 }
@@ -99,9 +100,9 @@ func TestAnAppendThatFailsChangesNothing(t *testing.T) {
 	w := newWorld(t)
 	w.Lead(0, 1)
 	w.put("a", 1)
-	w.log.commit(1)
+	w.log.Commit(1)
 	undone := false
-	w.log.refuse = kafka.NotEnoughReplicas
+	w.log.Refuse = kafka.NotEnoughReplicas
 	a := w.do(func(m *tally) (Result, string) {
 		return Result{Records: []Record{put("a", 2), drop("a"), put("b", 3)}, Undo: func() { undone = true }}, "done"
 	})
@@ -109,11 +110,11 @@ func TestAnAppendThatFailsChangesNothing(t *testing.T) {
 	if !undone {
 		t.Error("Undo was not called")
 	}
-	w.log.refuse = nil
+	w.log.Refuse = nil
 	w.expect(w.get("a"), "a is 1")
 	w.expect(w.get("b"), "b is 0")
 	c := w.put("c", 1) // offsets go on where the log ends
-	w.log.commit(1)
+	w.log.Commit(1)
 	w.expect(c, "c=1")
 }
 
@@ -128,7 +129,7 @@ func TestErrorsAsAClientIsToldThem(t *testing.T) {
 	} {
 		w := newWorld(t)
 		w.Lead(0, 1)
-		w.log.refuse = err
+		w.log.Refuse = err
 		w.expect(w.put("a", 1), want.String())
 	}
 }
@@ -143,14 +144,14 @@ func TestATooLargeChange(t *testing.T) {
 	w.expect(w.do(func(*tally) (Result, string) { return Result{Records: many}, "done" }), "RECORD_LIST_TOO_LARGE")
 	w.expect(w.get("name-000"), "name-000 is 0")
 	a := w.do(func(*tally) (Result, string) { return Result{Records: many, Split: true}, "done" })
-	if n := len(w.log.batches); n < 3 {
+	if n := len(w.log.Batches); n < 3 {
 		t.Errorf("%d batches", n)
 	}
-	w.log.commit(len(w.log.batches) - 1)
+	w.log.Commit(len(w.log.Batches) - 1)
 	w.expect(a, "")
-	w.log.commit(1)
+	w.log.Commit(1)
 	w.expect(a, "done")
-	for _, b := range w.log.batches {
+	for _, b := range w.log.Batches {
 		if len(b) > 4096 {
 			t.Errorf("a batch of %d bytes", len(b))
 		}
@@ -164,7 +165,7 @@ func TestARecordThatContradictsTheState(t *testing.T) {
 	bad.Value.(*wire.OffsetCommitValue).Metadata = "impossible"
 	w.expect(w.do(func(*tally) (Result, string) { return Result{Records: []Record{put("a", 1), bad}}, "done" }), "UNKNOWN_SERVER_ERROR")
 	w.expect(w.get("a"), "a is 0")
-	if len(w.log.batches) != 0 {
+	if len(w.log.Batches) != 0 {
 		t.Error("it is in the log")
 	}
 }
@@ -174,14 +175,14 @@ func TestLeadershipMovesAndComesBack(t *testing.T) {
 	w.expect(w.get("a"), "NOT_COORDINATOR")
 	w.Lead(0, 1)
 	w.put("a", 1)
-	w.log.commit(1)
+	w.log.Commit(1)
 	lost, kept := w.put("a", 2), w.get("a")
 	parked := &answer{}
 	w.do(func(m *tally) (Result, string) {
 		m.waiters = append(m.waiters, parked.of("never"))
 		return Result{}, "parked"
 	})
-	w.log.lose(0)
+	w.log.Lose(0)
 	w.expect(lost, "NOT_COORDINATOR")
 	w.expect(kept, "NOT_COORDINATOR")
 	w.expect(w.get("a"), "NOT_COORDINATOR") // also before anybody calls Resign
@@ -189,7 +190,7 @@ func TestLeadershipMovesAndComesBack(t *testing.T) {
 	w.Resign(0, 2)
 	w.expect(w.get("a"), "NOT_COORDINATOR")
 
-	w.log = w.log.next()
+	w.log = w.log.Next()
 	w.lazy = true
 	w.Lead(0, 3)
 	w.expect(w.get("a"), "COORDINATOR_LOAD_IN_PROGRESS")
@@ -208,7 +209,7 @@ func TestLeadershipEndsWhileLoading(t *testing.T) {
 	w.Lead(0, 1)
 	w.Resign(0, 2)
 	w.Lead(0, 3)
-	w.log.direct = true
+	w.log.Direct = true
 	w.loads[0]() // of epoch 1: must not make anything active
 	w.expect(w.get("a"), "COORDINATOR_LOAD_IN_PROGRESS")
 	w.loads[1]()
@@ -219,13 +220,13 @@ func TestWhatWasLoadedIsNotAnsweredBeforeItIsCommitted(t *testing.T) {
 	w := newWorld(t)
 	w.Lead(0, 1)
 	w.put("a", 1)
-	w.log.lose(1)
-	w.log = w.log.next()
-	w.log.high = 0 // the new leader does not know yet
+	w.log.Lose(1)
+	w.log = w.log.Next()
+	w.log.High = 0 // the new leader does not know yet
 	w.Lead(0, 2)
 	a := w.get("a")
 	w.expect(a, "")
-	w.log.commit(1)
+	w.log.Commit(1)
 	w.expect(a, "a is 1")
 }
 
@@ -241,14 +242,14 @@ func TestAWriteThatIsNotCommittedInTime(t *testing.T) {
 	w.expect(a, "COORDINATOR_NOT_AVAILABLE")
 	b := w.get("a") // still in flight: nothing of it may be told
 	w.expect(b, "")
-	w.log.commit(1)
+	w.log.Commit(1)
 	w.expect(b, "a is 1")
 	w.expect(a, "COORDINATOR_NOT_AVAILABLE")
 }
 
 func TestTimers(t *testing.T) {
 	w := newWorld(t)
-	w.log.direct = true
+	w.log.Direct = true
 	w.Lead(0, 1)
 	at := func(name string, d time.Duration) {
 		w.do(func(m *tally) (Result, string) {
@@ -289,13 +290,13 @@ func TestATimerWhoseRecordsCannotBeAppendedComesAgain(t *testing.T) {
 		return Result{}, ""
 	})
 	w.machine().onFire = func(t Timer, _ time.Time) Result { return Result{Records: []Record{put(t.Group, 1)}} }
-	w.log.refuse = kafka.KafkaStorageError
+	w.log.Refuse = kafka.KafkaStorageError
 	w.now = w.now.Add(time.Second)
 	next := w.Tick(w.now)
 	if next.IsZero() {
 		t.Fatal("the timer is lost")
 	}
-	w.log.refuse, w.log.direct = nil, true
+	w.log.Refuse, w.log.Direct = nil, true
 	w.now = next
 	w.Tick(w.now)
 	w.expect(w.get("a"), "a is 1")
@@ -342,7 +343,7 @@ func TestTheLoopWakesForANewTimer(t *testing.T) {
 
 func TestTransactionsAreReplayedWhenTheyEnd(t *testing.T) {
 	w := newWorld(t)
-	w.log.direct = true
+	w.log.Direct = true
 	w.Lead(0, 1)
 	p := Producer{ID: 7, Epoch: 2}
 	for _, step := range []struct {
@@ -358,11 +359,11 @@ func TestTransactionsAreReplayedWhenTheyEnd(t *testing.T) {
 		w.expect(w.do(func(*tally) (Result, string) { return step.res, "done" }), "done")
 		w.expect(w.get("a"), step.want)
 	}
-	b := w.log.batches[0]
+	b := w.log.Batches[0]
 	if !b.Transactional() || b.ProducerID() != 7 || b.ProducerEpoch() != 2 {
 		t.Errorf("batch %v", b)
 	}
-	w.log = w.log.next()
+	w.log = w.log.Next()
 	w.Lead(0, 2)
 	w.expect(w.get("a"), "a is 3")
 }
@@ -370,11 +371,11 @@ func TestTransactionsAreReplayedWhenTheyEnd(t *testing.T) {
 func TestALogThatCannotBeLoaded(t *testing.T) {
 	t.Run("damaged", func(t *testing.T) {
 		w := newWorld(t)
-		w.log.direct = true
+		w.log.Direct = true
 		w.Lead(0, 1)
 		w.put("a", 1)
-		w.log.batches[0][record.HeaderLen+3] ^= 1
-		w.log = w.log.next()
+		w.log.Batches[0][record.HeaderLen+3] ^= 1
+		w.log = w.log.Next()
 		w.Lead(0, 2)
 		w.expect(w.get("a"), "NOT_COORDINATOR")
 		if !strings.Contains(w.said.String(), "could not load") {
@@ -383,7 +384,7 @@ func TestALogThatCannotBeLoaded(t *testing.T) {
 	})
 	t.Run("records of a newer version", func(t *testing.T) {
 		w := newWorld(t)
-		w.log.direct = true
+		w.log.Direct = true
 		b := record.NewBuilder(record.NewBuilderOptions())
 		b.Append(record.Record{Key: []byte{0x7f, 0, 1}, Value: []byte{1}})
 		b.Append(record.Record{Value: []byte{1}})
@@ -397,17 +398,17 @@ func TestALogThatCannotBeLoaded(t *testing.T) {
 func TestSomebodyElseWritesToTheLog(t *testing.T) {
 	w := newWorld(t)
 	w.Lead(0, 1)
-	w.log.skew = 1
+	w.log.Skew = 1
 	a := w.put("a", 1)
 	w.expect(a, "NOT_COORDINATOR")
-	w.log.skew = 0
-	w.log.commit(2)
+	w.log.Skew = 0
+	w.log.Commit(2)
 	w.expect(w.get("a"), "a is 1") // loaded again, with what is really there
 }
 
 func TestAPanicOfAMachineEndsNothingElse(t *testing.T) {
 	w := newWorld(t)
-	w.log.direct = true
+	w.log.Direct = true
 	w.Lead(0, 1)
 	w.put("a", 1)
 	w.expect(w.do(func(*tally) (Result, string) { panic("a bug") }), "UNKNOWN_SERVER_ERROR")
@@ -462,7 +463,7 @@ func TestNothingAnsweredIsLost(t *testing.T) {
 						if err != nil {
 							return
 						}
-						if n < acknowledged[name] && w.log.high < w.log.end {
+						if n < acknowledged[name] && w.log.High < w.log.End {
 							return // read before the later one was decided
 						}
 						// What was read must be in the committed part of the log.
@@ -472,19 +473,19 @@ func TestNothingAnsweredIsLost(t *testing.T) {
 					})
 				}, func(error) {})
 			case k < 16:
-				w.log.commit(1 + r.IntN(3))
+				w.log.Commit(1 + r.IntN(3))
 			case k < 17:
-				w.log.refuse = []error{kafka.NotEnoughReplicas, kafka.KafkaStorageError, nil}[r.IntN(3)]
+				w.log.Refuse = []error{kafka.NotEnoughReplicas, kafka.KafkaStorageError, nil}[r.IntN(3)]
 			case k < 18:
 				w.now = w.now.Add(time.Duration(r.IntN(3000)) * time.Millisecond)
 				w.Tick(w.now)
 			case k < 19 && r.IntN(4) == 0:
-				w.log.lose(r.IntN(3))
+				w.log.Lose(r.IntN(3))
 				if r.IntN(2) == 0 {
 					w.Resign(0, epoch+1)
 				}
 				epoch += 2
-				w.log = w.log.next()
+				w.log = w.log.Next()
 				w.Lead(0, epoch)
 				for name, n := range acknowledged {
 					if at := committed(w.log, name); at < n {
@@ -493,11 +494,11 @@ func TestNothingAnsweredIsLost(t *testing.T) {
 				}
 			}
 		}
-		w.log.refuse = nil
+		w.log.Refuse = nil
 		w.find(0).mu.Lock()
 		w.find(0).flush()
 		w.find(0).leave()
-		w.log.commit(1000)
+		w.log.Commit(1000)
 		for name := range sent {
 			if got, want := w.machine().get(name), committed(w.log, name); got != want {
 				t.Fatalf("seed %d: the state says %s=%d, the log %d", seed, name, got, want)
@@ -507,10 +508,10 @@ func TestNothingAnsweredIsLost(t *testing.T) {
 }
 
 // committed is the last count of a name below the high watermark.
-func committed(l *memoryLog, name string) int64 {
+func committed(l *memlog.Log, name string) int64 {
 	n := int64(0)
-	for _, b := range l.batches {
-		if b.NextOffset() > l.high {
+	for _, b := range l.Batches {
+		if b.NextOffset() > l.High {
 			break
 		}
 		for r, err := range b.Records(nil) {

@@ -29,29 +29,29 @@ func (c *Coordinator) JoinGroup(request *wire.JoinGroupRequest, caller Caller, d
 		return
 	}
 	c.run(request.GroupID, func(s *Shard, now time.Time) (coordinator.Result, func(error)) {
-		g, err := s.joinable(request.GroupID, request.MemberID)
+		g, created, err := s.joinable(request.GroupID, request.MemberID)
 		if err != nil {
 			return coordinator.Result{}, func(error) { refuse(err) }
 		}
-		return g.Join(&classic.Join{JoinGroupRequest: request, Version: caller.Version, ClientID: caller.ClientID, Host: caller.Host, Done: done}, now), nil
+		return g.Join(&classic.Join{JoinGroupRequest: request, Version: caller.Version, ClientID: caller.ClientID, Host: caller.Host, Created: created, Done: done}, now), nil
 	}, refuse)
 }
 
 // joinable finds the classic group that a member joins, and makes it for a new member.
-func (s *Shard) joinable(id, memberID string) (*classic.Group, error) {
+func (s *Shard) joinable(id, memberID string) (g *classic.Group, created bool, err error) {
 	found := s.find(id)
 	if g, ok := found.(*classic.Group); ok {
-		return g, nil
+		return g, false, nil
 	}
 	switch {
 	case found != nil:
-		return nil, kafka.InconsistentGroupProtocol.Errorf("the group %q is not of the classic protocol", id)
+		return nil, false, kafka.InconsistentGroupProtocol.Errorf("the group %q is not of the classic protocol", id)
 	case memberID != "":
-		return nil, kafka.UnknownMemberID.Errorf("there is no group %q, and so no member %q of it", id, memberID)
+		return nil, false, kafka.UnknownMemberID.Errorf("there is no group %q, and so no member %q of it", id, memberID)
 	}
-	g := s.newClassic(id)
-	s.groups.Keep(id, g) // it is stored with its first generation, and nothing is lost with it before
-	return g, nil
+	g = s.newClassic(id)
+	s.groups.Keep(id, g)
+	return g, true, nil
 }
 
 // member finds the classic group that somebody says to be a member of.

@@ -32,8 +32,8 @@ func (d *decision) answerJoin(m *member, response *wire.JoinGroupResponse, err e
 
 func (d *decision) replyJoin(join func(*wire.JoinGroupResponse, error), response *wire.JoinGroupResponse, err error) {
 	d.then = append(d.then, func(failed error) {
-		if failed != nil {
-			err = failed
+		if failed != nil { // what the response says did not come true, the member id neither
+			response, err = wire.NewJoinGroupResponse(), failed
 		}
 		join(response, err)
 	})

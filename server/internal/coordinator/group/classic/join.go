@@ -12,8 +12,10 @@ import (
 // then on.
 type Join struct {
 	*wire.JoinGroupRequest
-	Version          int16
-	ClientID, Host   string
+	Version        int16
+	ClientID, Host string
+	// Created says that the group was made for this request.
+	Created          bool
 	Done             func(*wire.JoinGroupResponse, error)
 	protocols        []protocol
 	rebalanceTimeout time.Duration
@@ -27,9 +29,12 @@ const (
 	joinSkipsAssignments = 9
 )
 
-// Join lets a member in, or in again.
+// Join lets a member in, or in again. The first request for a group stores that there is one.
 func (g *Group) Join(j *Join, now time.Time) coordinator.Result {
 	d := &decision{g: g, now: now}
+	if j.Created {
+		d.store()
+	}
 	j.protocols = protocolsOf(j.JoinGroupRequest)
 	j.sessionTimeout = time.Duration(j.SessionTimeoutMs) * time.Millisecond
 	j.rebalanceTimeout = time.Duration(j.RebalanceTimeoutMs) * time.Millisecond
