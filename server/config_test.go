@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/millrace-io/millrace/config"
+	"github.com/millrace-io/millrace/server/internal/quorum"
+	"github.com/millrace-io/millrace/server/internal/replica"
 )
 
 // combined is the smallest configuration: a node of its own.
@@ -216,4 +218,23 @@ func TestTheListOfKafkasKeys(t *testing.T) {
 			t.Errorf("%s has the fate %q, which nobody explains", k.Name, k.Owner)
 		}
 	}
+}
+
+// A setting that a room reads and nobody declares would be accepted and do nothing.
+func TestEverySettingThatIsReadIsDeclared(t *testing.T) {
+	table := brokerTable()
+	if _, err := replica.ParseBrokerConfig(func(key string) string {
+		if k, ok := table.Lookup(key); !ok || k.Owner != "" {
+			t.Errorf("the replicas read %s, which no room declares", key)
+		}
+		return ""
+	}); err != nil {
+		t.Fatal(err)
+	}
+	quorum.ParseConfig(func(key string) int64 {
+		if k, ok := table.Lookup(key); !ok || k.Owner != "" {
+			t.Errorf("the quorum reads %s, which no room declares", key)
+		}
+		return 0
+	})
 }
