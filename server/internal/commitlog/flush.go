@@ -73,11 +73,7 @@ func (f *Flush) Sync() error {
 	}
 	l := f.log
 	if f.created {
-		dir := l.Dir()
-		if err := syncFile(l.fs(), path.Join(dir, PartitionMetadataFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		if err := l.fs().SyncDir(path.Dir(dir)); err != nil {
+		if err := l.syncCreated(l.Dir()); err != nil {
 			return err
 		}
 	}
@@ -117,6 +113,14 @@ func (l *Log) saveEpochs() (right int64, err error) {
 	}
 	h.epochs.saved = latest
 	return math.MaxInt64, nil
+}
+
+// syncCreated makes durable that a new partition's directory is there at all, and whose it is.
+func (l *Log) syncCreated(dir string) error {
+	if err := syncFile(l.fs(), path.Join(dir, PartitionMetadataFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return l.fs().SyncDir(path.Dir(dir))
 }
 
 func syncFile(fsys vfs.FS, name string) error {
@@ -236,11 +240,18 @@ func (l *Log) checkpoint() error {
 	snapshots := h.unsynced
 	h.unindexed, h.unsynced = nil, nil
 	l.view.Lock()
-	generation, dirSeq, dir := l.generation, h.dirSeq, l.dir
+	generation, dirSeq, dir, created := l.generation, h.dirSeq, l.dir, h.created
 	l.view.Unlock()
 	l.mu.Unlock()
 
-	err := l.syncCheckpoint(dir, indexes, snapshots)
+	// After a checkpoint the log may cool, and a log that wakes believes that its directory can be found again.
+	var err error
+	if created {
+		err = l.syncCreated(dir)
+	}
+	if err == nil {
+		err = l.syncCheckpoint(dir, indexes, snapshots)
+	}
 
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -248,6 +259,7 @@ func (l *Log) checkpoint() error {
 	same := l.hot == h && l.generation == generation
 	if err == nil && same {
 		h.dirSynced = max(h.dirSynced, dirSeq)
+		h.created = h.created && !created
 		l.recovery.Store(max(l.recovery.Load(), target))
 	}
 	l.view.Unlock()
