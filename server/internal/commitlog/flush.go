@@ -47,7 +47,7 @@ func (l *Log) BeginFlush() (Flush, bool) {
 	l.view.Lock()
 	defer l.view.Unlock()
 	h := l.hot
-	if h == nil || l.failed != nil || len(h.dirty) == 0 && h.dirSeq == h.dirSynced && l.flushed.Load() == l.end.Load() {
+	if h == nil || l.failed != nil || len(h.dirty) == 0 && h.dirSeq == h.dirSynced && !h.created && l.flushed.Load() == l.end.Load() {
 		return Flush{}, false
 	}
 	f := Flush{log: l, end: l.end.Load(), generation: l.generation, dirSeq: h.dirSeq, syncDir: h.dirSeq != h.dirSynced, created: h.created, epochs: h.epochs.changed}
@@ -217,7 +217,7 @@ func (l *Log) checkpoint() error {
 		return failed
 	}
 	target := l.flushed.Load()
-	if target == l.recovery.Load() && len(h.unindexed) == 0 && len(h.unsynced) == 0 && !h.epochs.changed && h.dirSeq == h.dirSynced {
+	if target == l.recovery.Load() && len(h.unindexed) == 0 && len(h.unsynced) == 0 && !h.epochs.changed && h.dirSeq == h.dirSynced && !h.created {
 		l.mu.Unlock()
 		return nil
 	}

@@ -547,7 +547,7 @@ func (l *Log) Cool() bool {
 	defer l.mu.Unlock()
 	l.view.Lock()
 	defer l.view.Unlock()
-	if l.hot != h || l.closed || l.recovery.Load() != l.end.Load() || len(h.dirty) > 0 || h.dirSeq != h.dirSynced || h.epochs.changed || len(h.unindexed) > 0 || len(h.doomed) > 0 {
+	if l.hot != h || l.closed || l.recovery.Load() != l.end.Load() || len(h.dirty) > 0 || h.dirSeq != h.dirSynced || h.created || h.epochs.changed || len(h.unindexed) > 0 || len(h.doomed) > 0 {
 		return false
 	}
 	l.drop(h)
