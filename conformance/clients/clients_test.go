@@ -96,7 +96,7 @@ func create(t *testing.T, addr string, partitions int, topics []string) {
 
 // TestMatrix writes with every writer and every codec, and reads all of it with every reader.
 func TestMatrix(t *testing.T) {
-	in := newInput(t, "packages", sized(packageIndex(t)), partitions)
+	in := newInput(t, "packages", packageIndex(t)[:number("CLIENT_RECORDS", 3000)], partitions)
 	addr := server(t)
 	clients := all(t)
 	var topics []string
@@ -136,6 +136,71 @@ func TestMatrix(t *testing.T) {
 			}
 		})
 	}
+	// The console consumer takes one partition and starts a Java machine for it: one partition of one topic of each writer, the
+	// codecs in turn, or of all topics when CLIENT_CONSOLE says all.
+	t.Run("read/kafka-console-consumer", func(t *testing.T) {
+		for i, w := range clients {
+			for j, codec := range w.codecs {
+				if j == i%len(w.codecs) || os.Getenv("CLIENT_CONSOLE") == "all" {
+					consoleReads(t, addr, topicOf(w.name, codec), (i+j)%partitions, in)
+				}
+			}
+		}
+	})
+}
+
+// consoleReads requires that kafka-console-consumer prints the records of a partition.
+func consoleReads(t *testing.T, addr, topic string, partition int, in *input) {
+	t.Helper()
+	var want strings.Builder
+	n := 0
+	for i := partition; i < len(in.records); i += in.partitions {
+		fmt.Fprintf(&want, "%s\t%s\n", in.records[i].key, in.records[i].value)
+		n++
+	}
+	out := oracle.MustTool(t, "kafka-console-consumer", "--bootstrap-server", addr, "--topic", topic, "--partition", fmt.Sprint(partition), "--offset", "earliest",
+		"--max-messages", fmt.Sprint(n), "--timeout-ms", "60000", "--formatter-property", "print.key=true")
+	if out != want.String() {
+		t.Errorf("%s-%d: kafka-console-consumer printed %d bytes, want the %d that went in", topic, partition, len(out), want.Len())
+	}
+}
+
+// TestBulk writes CLIENT_BYTES with each client and reads them with the same one, or with the first where it only writes.
+func TestBulk(t *testing.T) {
+	size := number("CLIENT_BYTES", 0)
+	if size == 0 {
+		t.Skip("CLIENT_BYTES says how many bytes each client writes and reads: a run for nights")
+	}
+	in := newInput(t, "bulk", repeated(packageIndex(t), size), partitions)
+	addr := server(t)
+	clients := all(t)
+	for _, c := range clients {
+		t.Run(c.name, func(t *testing.T) {
+			topic := topicOf(c.name, "none")
+			create(t, addr, partitions, []string{topic})
+			began := time.Now()
+			if err := c.write(addr, in, map[string]string{topic: "none"}); err != nil {
+				t.Fatal(err)
+			}
+			wrote := time.Since(began)
+			r := c
+			if r.read == nil {
+				r = clients[0]
+			}
+			began = time.Now()
+			got, err := r.read(addr, []string{topic}, in)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !slices.Equal(got[topic], in.want) {
+				t.Errorf("%s read %v, want %v", r.name, got[topic], in.want)
+			}
+			t.Logf("%d records, %d bytes: written by %s in %v, read by %s in %v", len(in.records), size, c.name, wrote.Round(time.Second), r.name, time.Since(began).Round(time.Second))
+			if deleted, err := admin(t, addr).DeleteTopics(t.Context(), topic); err != nil || deleted.Error() != nil {
+				t.Fatal(err, deleted.Error())
+			}
+		})
+	}
 }
 
 // TestConsoleTools does the same with Kafka's console tools, which know lines and choose partitions themselves: their
@@ -163,11 +228,7 @@ func TestConsoleTools(t *testing.T) {
 		}
 	}
 	for _, topic := range topics {
-		out := oracle.MustTool(t, "kafka-console-consumer", "--bootstrap-server", addr, "--topic", topic, "--partition", "0", "--offset", "earliest",
-			"--max-messages", fmt.Sprint(len(records)), "--timeout-ms", "30000", "--formatter-property", "print.key=true")
-		if out != lines.String() {
-			t.Errorf("%s: kafka-console-consumer printed %d bytes, want the %d that went in", topic, len(out), lines.Len())
-		}
+		consoleReads(t, addr, topic, 0, in)
 	}
 	for _, r := range all(t) {
 		if r.read == nil {

@@ -21,6 +21,7 @@
 //
 // Bytes are written as x and their hexadecimal digits, or null.
 //
-// A client that cannot be installed is a failure, not a skip. CLIENT_RECORDS sets how many records are sent,
-// and CLIENT_BYTES how many bytes, for the long run; CLIENT_SERVER=kafka runs all of it against Apache Kafka.
+// A client that cannot be installed is a failure, not a skip. CLIENT_RECORDS sets how many packages the matrix takes
+// (3000), CLIENT_BYTES makes TestBulk take so many bytes through each client, and CLIENT_SERVER=kafka runs all of it
+// against Apache Kafka.
 package clients

@@ -74,11 +74,10 @@ func number(name string, otherwise int) int {
 	return otherwise
 }
 
-// sized repeats or cuts the records to what the environment asks for.
-func sized(index []record) []record {
-	count, size := number("CLIENT_RECORDS", 12_000), number("CLIENT_BYTES", 0)
+// repeated goes through the index again and again until there are so many bytes.
+func repeated(index []record, size int) []record {
 	var records []record
-	for bytes := 0; size > 0 && bytes < size || size == 0 && len(records) < count; {
+	for bytes := 0; bytes < size; {
 		r := index[len(records)%len(index)]
 		bytes += len(r.key) + len(r.value)
 		records = append(records, r)
