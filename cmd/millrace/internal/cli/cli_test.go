@@ -83,7 +83,7 @@ func TestUpKeepsItsDataAndItsClusterBetweenRuns(t *testing.T) {
 		if err := stop(); err != nil {
 			t.Fatal(err)
 		}
-		for _, want := range []string{"Kafka clients  127.0.0.1:", "/metrics", dir, "millrace topic create greetings --bootstrap-server 127.0.0.1:"} {
+		for _, want := range []string{"Kafka clients  127.0.0.1:", "/metrics", dir, " topic create greetings --bootstrap-server 127.0.0.1:"} {
 			if !strings.Contains(out.String(), want) {
 				t.Errorf("%q is not in\n%s", want, out)
 			}

@@ -31,7 +31,7 @@ func (c *connection) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVarP(&c.bootstrap, "bootstrap-server", "b", "", "the brokers to ask first, as HOST:PORT with commas between (default "+dial.DefaultBootstrap+")")
 	f.StringVar(&c.file, "command-config", "", "a `FILE` of Kafka client properties, such as security.protocol, sasl.* and ssl.*")
-	f.StringArrayVarP(&c.properties, "property", "X", nil, "one such property, as `KEY=VALUE`; goes before the file's; may be repeated")
+	f.StringArrayVarP(&c.properties, "property", "X", nil, "a Kafka client property, as `KEY=VALUE`; goes before that of --command-config; may be repeated")
 	cmd.RegisterFlagCompletionFunc("command-config", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 		return []string{"properties"}, cobra.ShellCompDirectiveFilterFileExt
 	})

@@ -88,6 +88,7 @@ func Root() *cobra.Command {
   millrace consume greetings -f      read them, and those to come
 
   millrace server FILE.properties    start a node from Kafka's own properties`,
+		Version:       buildVersion(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          cobra.ArbitraryArgs,
@@ -98,6 +99,7 @@ func Root() *cobra.Command {
 			return unknownCommand(cmd, args[0])
 		},
 	}
+	root.SetVersionTemplate(versionLine())
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		if words := cmd.Flags().Args(); cmd.HasSubCommands() && len(words) > 0 { // the flag is of a command that is misspelt
 			return unknownCommand(cmd, words[0])

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strconv"
@@ -161,13 +162,18 @@ func parseSize(flag, value string) (int64, error) {
 
 // greet prints what listens where and what to try first.
 func greet(w io.Writer, s *server.Server, dir string) {
-	address := s.Addr("PLAINTEXT").String()
+	listening := s.Addr("PLAINTEXT").String()
+	address, open := reachable(listening)
 	bootstrap := ""
 	if address != defaultListen {
 		bootstrap = " --bootstrap-server " + address
 	}
+	if open {
+		listening += ", every address of this machine: without encryption or authentication, for all who reach it"
+	}
+	self := invocation()
 	fmt.Fprintf(w, "Millrace %s is up.\n\n", buildVersion())
-	fmt.Fprintf(w, "  Kafka clients  %s\n", address)
+	fmt.Fprintf(w, "  Kafka clients  %s\n", listening)
 	if h := s.HTTPAddr(); h != nil {
 		base := url.URL{Scheme: "http", Host: h.String()}
 		fmt.Fprintf(w, "  HTTP           %s/metrics, /healthz, /readyz\n", base.String())
@@ -175,10 +181,41 @@ func greet(w io.Writer, s *server.Server, dir string) {
 	fmt.Fprintf(w, "  Data           %s\n", dir)
 	fmt.Fprintf(w, "  Cluster        %s\n\n", s.ClusterID())
 	fmt.Fprintf(w, "Try, in another terminal:\n\n")
-	fmt.Fprintf(w, "  millrace topic create greetings%s\n", bootstrap)
-	fmt.Fprintf(w, "  echo hello | millrace produce greetings%s\n", bootstrap)
-	fmt.Fprintf(w, "  millrace consume greetings --follow%s\n\n", bootstrap)
+	fmt.Fprintf(w, "  %s topic create greetings%s\n", self, bootstrap)
+	fmt.Fprintf(w, "  echo hello | %s produce greetings%s\n", self, bootstrap)
+	fmt.Fprintf(w, "  %s consume greetings --follow%s\n\n", self, bootstrap)
 	fmt.Fprintf(w, "Ctrl-C stops it.\n")
+}
+
+// reachable turns the address of a listener into one to connect to; open reports that it listens on all.
+func reachable(listening string) (address string, open bool) {
+	host, port, err := net.SplitHostPort(listening)
+	if ip := net.ParseIP(host); err != nil || ip == nil || !ip.IsUnspecified() {
+		return listening, false
+	}
+	return net.JoinHostPort("127.0.0.1", port), true
+}
+
+// invocation is how this binary is called again from another terminal.
+func invocation() string {
+	const name = "millrace"
+	self, err := os.Executable()
+	if err != nil {
+		return name
+	}
+	if strings.Contains(self, string(filepath.Separator)+"go-build") { // the temporary file of go run
+		return "go run ./cmd/millrace"
+	}
+	found, err := exec.LookPath(name)
+	if err != nil {
+		return self
+	}
+	a, errA := os.Stat(found)
+	b, errB := os.Stat(self)
+	if errA == nil && errB == nil && os.SameFile(a, b) {
+		return name
+	}
+	return self
 }
 
 // run starts a node, says that it is up, and stops it when the context of the command ends (Ctrl-C) or when

@@ -17,10 +17,14 @@ func versionCommand() *cobra.Command {
 		Short: "Print the version of this binary",
 		Args:  arguments(0, 0, "no argument"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			fmt.Fprintf(cmd.OutOrStdout(), "millrace %s (Kafka %s, %s, %s/%s)\n", buildVersion(), kafkaLevel, runtime.Version(), runtime.GOOS, runtime.GOARCH)
-			return nil
+			_, err := fmt.Fprint(cmd.OutOrStdout(), versionLine())
+			return err
 		},
 	}
+}
+
+func versionLine() string {
+	return fmt.Sprintf("millrace %s (Kafka %s, %s, %s/%s)\n", buildVersion(), kafkaLevel, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }
 
 // buildVersion is the module version, or the commit of a build from a checkout.

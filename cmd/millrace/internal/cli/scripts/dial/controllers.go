@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -44,7 +45,7 @@ func (c *Controllers) Request(ctx context.Context, request kmsg.Request) (kmsg.R
 		}
 	}
 	if network, ok := errors.AsType[*net.OpError](err); ok {
-		return nil, fmt.Errorf("no controller answers on %s (%w): is --bootstrap-controller the address of a controller listener?", network.Addr, network.Err)
+		return nil, fmt.Errorf("no controller answers on %s (%s): is it the address of a controller listener?", network.Addr, strings.TrimPrefix(network.Err.Error(), "connect: "))
 	}
 	if err == nil {
 		err = fmt.Errorf("none of the controllers that were named is the active one; name them all")

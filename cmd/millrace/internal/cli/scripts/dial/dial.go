@@ -182,6 +182,10 @@ func (p Properties) unreachable(err error) error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		reason = fmt.Sprintf("nothing within %v", reachTimeout)
 	}
+	if _, closed := errors.AsType[*kgo.ErrFirstReadEOF](err); closed {
+		return &Unreachable{Servers: servers, Cause: err, sentence: fmt.Sprintf(
+			"what listens on %s closes the connection at once: it may be a controller listener (--bootstrap-controller), or want TLS or SASL (security.protocol in --command-config)", where)}
+	}
 	return &Unreachable{Servers: servers, Cause: err, sentence: fmt.Sprintf(
 		"no broker answers on %s (%s): is it running? start one with `millrace up`, or say where it is with --bootstrap-server", where, reason)}
 }
