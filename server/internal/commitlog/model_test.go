@@ -95,7 +95,7 @@ func (m *twin) transactions() (decided []ended, ongoing map[int64]int64) {
 
 // TestModel runs random operations against a log and a slice of records, and compares.
 func TestModel(t *testing.T) {
-	from, to := seedsOf(t, 25)
+	from, to := seedsOf(t, 12)
 	for seed := from; seed < to; seed++ {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) { newModel(t, seed).run(250) })
 	}

@@ -1,0 +1,186 @@
+package commitlog
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/millrace-io/millrace/kafka"
+	"github.com/millrace-io/millrace/server/internal/vfs"
+)
+
+// segmented is a log of n segments of one record each, ten seconds apart.
+func segmented(t *testing.T, disk vfs.FS, n int) *Log {
+	t.Helper()
+	l := newTestLog(t, disk, testConfig(func(c *Config) { c.SegmentBytes, c.FileDeleteDelay = 200, 0 }))
+	for i := range n {
+		mustAppend(t, l, plain(t0.UnixMilli()+int64(i)*10_000, strings.Repeat("v", 100)), int32(i), t0.Add(time.Duration(i)*10*time.Second))
+	}
+	mustFlush(t, l)
+	if l.NumSegments() != n {
+		t.Fatalf("%d segments", l.NumSegments())
+	}
+	return l
+}
+
+// Retention deletes whole segments, the oldest first, below the high watermark; the active one is rolled when it is due.
+func TestRetentionRules(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		change func(c *Config)
+		high   int64
+		start  int64
+		segs   int
+	}{
+		{"nothing is due", func(c *Config) {}, 4, 0, 4},
+		{"by time", func(c *Config) { c.RetentionMs = 45_000 }, 4, 2, 2},
+		{"all by time", func(c *Config) { c.RetentionMs = 1 }, 4, 4, 1},
+		{"never above the high watermark", func(c *Config) { c.RetentionMs = 1 }, 2, 2, 2},
+		{"nor the segment that the high watermark lies in", func(c *Config) { c.RetentionMs = 1 }, 0, 0, 4},
+		{"by size, as long as what is left is not less than allowed", func(c *Config) { c.RetentionBytes = 2 * 175 }, 4, 2, 2},
+		{"all by size", func(c *Config) { c.RetentionBytes = 0 }, 4, 4, 1},
+		{"compact alone keeps all", func(c *Config) { c.Delete, c.Compact, c.RetentionMs = false, true, 1 }, 4, 0, 4},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			disk := vfs.NewMem()
+			l := segmented(t, disk, 4)
+			size := l.Size()
+			config := l.Config()
+			c.change(&config)
+			if config.RetentionBytes > 0 {
+				config.RetentionBytes = size / 2
+			}
+			l.SetConfig(config)
+			freed, err := l.Retain(t0.Add(time.Minute), c.high)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if l.StartOffset() != c.start || l.NumSegments() != c.segs || freed != size-l.Size() {
+				t.Errorf("it starts at %d with %d segments, %d bytes of %d freed; want %d with %d", l.StartOffset(), l.NumSegments(), freed, size, c.start, c.segs)
+			}
+			if l.EndOffset() != 4 {
+				t.Errorf("it ends at %d", l.EndOffset())
+			}
+			if _, err := l.Read(c.start-1, 100, 4, true); kafka.CodeOf(err) != kafka.OffsetOutOfRange {
+				t.Errorf("a deleted record: %v", err)
+			}
+			// What is appended next goes on where the log ended.
+			if info := mustAppend(t, l, at(0, "v"), 9, t0); info.FirstOffset != 4 {
+				t.Errorf("appended at %d", info.FirstOffset)
+			}
+			mustClose(t, l)
+			checkClean(t, disk)
+		})
+	}
+}
+
+// A segment whose records have no timestamp is as old as its last write.
+func TestRetentionWithoutTimestamps(t *testing.T) {
+	l := newTestLog(t, vfs.NewMem(), testConfig(func(c *Config) { c.RetentionMs = 1000 }))
+	mustAppend(t, l, plain(-1, "v"), 1, t0)
+	mustFlush(t, l)
+	for _, c := range []struct {
+		after time.Duration
+		start int64
+	}{{time.Second, 0}, {1001 * time.Millisecond, 1}} {
+		if _, err := l.Retain(t0.Add(c.after), 1); err != nil {
+			t.Fatal(err)
+		}
+		if l.StartOffset() != c.start {
+			t.Errorf("after %v it starts at %d, want %d", c.after, l.StartOffset(), c.start)
+		}
+	}
+}
+
+// DeleteRecords moves the start, also inside a segment; segments that lie wholly below go.
+func TestAdvanceStart(t *testing.T) {
+	disk := vfs.NewMem()
+	l := segmented(t, disk, 4)
+	if err := l.AdvanceStart(5); kafka.CodeOf(err) != kafka.OffsetOutOfRange {
+		t.Errorf("beyond the end: %v", err)
+	}
+	for _, c := range []struct {
+		to, start int64
+		segs      int
+	}{{0, 0, 4}, {2, 2, 2}, {1, 2, 2}, {4, 4, 1}} {
+		if err := l.AdvanceStart(c.to); err != nil {
+			t.Fatal(err)
+		}
+		if l.StartOffset() != c.start || l.NumSegments() != c.segs {
+			t.Errorf("to %d: it starts at %d with %d segments, want %d with %d", c.to, l.StartOffset(), l.NumSegments(), c.start, c.segs)
+		}
+	}
+	if epoch, end := l.EndOffsetForEpoch(3); epoch != 3 || end != 4 {
+		t.Errorf("epoch 3 ends at %d as %d", end, epoch)
+	}
+	if names := listed(t, disk, ".log.deleted"); len(names) != 3 {
+		t.Errorf("waiting to be unlinked: %v", names)
+	}
+	if at, ok := l.NextRetention(); !ok || !at.IsZero() {
+		t.Errorf("the next retention is at %v (%v)", at, ok)
+	}
+	if _, err := l.Retain(t0, 4); err != nil {
+		t.Fatal(err)
+	}
+	if names := listed(t, disk, ".deleted"); len(names) != 0 {
+		t.Errorf("not unlinked: %v", names)
+	}
+	// The start is a checkpoint's to keep: with it the log opens where it was, inside a segment as well.
+	l = newTestLog(t, vfs.NewMem(), testConfig())
+	mustAppend(t, l, at(0, "a", "b", "c"), 1, t0)
+	if err := l.AdvanceStart(2); err != nil {
+		t.Fatal(err)
+	}
+	o := testOptions(l.fs(), testConfig())
+	mustClose(t, l)
+	o.Clean, o.StartOffset = true, 2
+	l, err := Open(o, t0)
+	if err != nil || l.StartOffset() != 2 {
+		t.Fatalf("it starts at %d: %v", l.StartOffset(), err)
+	}
+	if rs := readAll(t, l, 2); len(rs) != 1 || rs[0].value != "c" {
+		t.Errorf("read %v", rs)
+	}
+}
+
+func listed(t *testing.T, disk vfs.FS, suffix string) (names []string) {
+	t.Helper()
+	entries, err := disk.ReadDir(testDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if strings.HasSuffix(e.Name(), suffix) {
+			names = append(names, e.Name())
+		}
+	}
+	return names
+}
+
+// A log that is not used has no file open and no memory for being used; it wakes when it is touched.
+func TestCoolLogHoldsNothing(t *testing.T) {
+	disk := vfs.NewMem()
+	l := segmented(t, disk, 3)
+	if l.Cool(); l.Hot() || l.handles.Open() != 0 {
+		t.Fatalf("hot: %v, %d files open", l.Hot(), l.handles.Open())
+	}
+	if _, err := l.Retain(t0, 3); err != nil || l.Hot() {
+		t.Errorf("retention with nothing due woke it: %v", err)
+	}
+	want := fmt.Sprint(l.StartOffset(), l.EndOffset(), l.Size(), l.NumSegments(), l.LastEpoch())
+	if rs := readAll(t, l, 0); len(rs) != 3 || !l.Hot() {
+		t.Errorf("%d records, hot: %v", len(rs), l.Hot())
+	}
+	if have := fmt.Sprint(l.StartOffset(), l.EndOffset(), l.Size(), l.NumSegments(), l.LastEpoch()); have != want {
+		t.Errorf("%s, want %s", have, want)
+	}
+	s := mustClose(t, l)
+	if l.handles.Open() != 0 {
+		t.Errorf("%d files open after Close", l.handles.Open())
+	}
+	o := testOptions(disk, testConfig())
+	if l = OpenCold(o, s); l.Hot() || o.Handles.Open() != 0 || l.EndOffset() != 3 {
+		t.Errorf("opened cold: hot %v, %d files open, end %d", l.Hot(), o.Handles.Open(), l.EndOffset())
+	}
+}
