@@ -176,6 +176,13 @@ func (c *Config) readListeners() error {
 		}
 		c.Listeners = append(c.Listeners, l)
 	}
+	for _, name := range c.values.list("proxy.protocol.listeners") {
+		i := slices.IndexFunc(c.Listeners, func(l Listener) bool { return strings.EqualFold(l.Name, name) })
+		if i < 0 {
+			return fmt.Errorf("proxy.protocol.listeners has %s, which is not among the listeners (%s)", name, c.values.text("listeners"))
+		}
+		c.Listeners[i].Proxy = true
+	}
 	for name := range told {
 		if !slices.ContainsFunc(c.Listeners, func(l Listener) bool { return l.Name == name }) {
 			return fmt.Errorf("advertised.listeners has %s, which is not among the listeners (%s)", name, c.values.text("listeners"))

@@ -112,6 +112,9 @@ func TestWhatIsWrongIsSaidInOneSentence(t *testing.T) {
 		{[]string{"listeners", "A://:1,B://127.0.0.1:1", "listener.security.protocol.map", "A:PLAINTEXT,B:PLAINTEXT"}, "listeners gives A and B the same port 1"},
 		{[]string{"listeners", "CLIENTS://:9092"}, "listeners has CLIENTS://:9092, whose security protocol listener.security.protocol.map does not give"},
 		{[]string{"listeners", "SSL://:9092"}, "listeners has SSL://:9092 with the security protocol SSL, which this version cannot serve"},
+		{[]string{"listeners", "SASL_PLAINTEXT://:9092"}, "listeners has SASL_PLAINTEXT://:9092 with the security protocol SASL_PLAINTEXT, which this version cannot serve; PLAINTEXT it can"},
+		{[]string{"listeners", "CLIENTS://:9092", "listener.security.protocol.map", "CLIENTS:SASL_SSL"}, "listeners has CLIENTS://:9092 with the security protocol SASL_SSL, which this version cannot serve"},
+		{[]string{"proxy.protocol.listeners", "EDGE"}, "proxy.protocol.listeners has EDGE, which is not among the listeners (PLAINTEXT://127.0.0.1:9092)"},
 		{[]string{"listener.security.protocol.map", "PLAINTEXT:CLEAR"}, `listener.security.protocol.map has the entry "PLAINTEXT:CLEAR"`},
 		{[]string{"advertised.listeners", "PLAINTEXT://0.0.0.0:9092"}, "an address that no client can connect to"},
 		{[]string{"advertised.listeners", "OTHER://h:9092"}, "advertised.listeners has OTHER, which is not among the listeners"},
@@ -207,7 +210,7 @@ func TestTheListOfKafkasKeys(t *testing.T) {
 	if known.Len() < 379 {
 		t.Errorf("%d keys; Kafka 4.4 alone has 379", known.Len())
 	}
-	ours := []string{"http.listeners", "metrics.partitions", "memory.budget.bytes", "log.durability", "log.sync.stall.timeout.ms", "log.reserve.bytes", "log.scrub.bytes.per.second"}
+	ours := []string{"http.listeners", "proxy.protocol.listeners", "metrics.partitions", "memory.budget.bytes", "log.durability", "log.sync.stall.timeout.ms", "log.reserve.bytes", "log.scrub.bytes.per.second"}
 	for k := range brokerTable().All() {
 		if _, ok := known.Lookup(k.Name); !ok && !slices.Contains(ours, k.Name) {
 			t.Errorf("%s is declared, but is neither a key of Kafka nor listed here as one of ours", k.Name)

@@ -22,6 +22,8 @@ type Listener struct {
 	// missing in an advertised.listeners that is set.
 	Advertise Advertised
 	Hidden    bool
+	// Proxy says that connections begin with a PROXY protocol header (proxy.protocol.listeners).
+	Proxy bool
 }
 
 // Advertised is an address to tell, or Auto: each client is then told the address that its own connection

@@ -274,7 +274,7 @@ func (s *Server) serve(n *node) {
 			options.Image, options.Forwarder, options.Replicas, options.ProducerID, options.Groups = n.broker.Image, n.broker, n.replicas, n.broker.ProducerID, n.groups
 			gate = api.New(options)
 		}
-		l := listener.New(listener.Config{Name: k.cfg.Name, Controller: k.cfg.Controller, MaxRequestBytes: int(v.int("socket.request.max.bytes")), IdleTimeout: v.millis("connections.max.idle.ms"),
+		l := listener.New(listener.Config{Name: k.cfg.Name, Controller: k.cfg.Controller, Proxy: k.cfg.Proxy, MaxRequestBytes: int(v.int("socket.request.max.bytes")), IdleTimeout: v.millis("connections.max.idle.ms"),
 			MaxConnections: int(v.int("max.connections")), MaxConnectionsPerIP: int(v.int("max.connections.per.ip")), Budget: n.budget, Observe: n.requests.observe, Log: s.log}, gate)
 		n.listeners = append(n.listeners, l)
 		s.onClose("the connections of "+k.cfg.Name, l.Close)

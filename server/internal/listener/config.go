@@ -13,5 +13,7 @@ func BrokerKeys() []config.Key {
 			Doc: "How many connections a listener takes at a time."},
 		{Name: "max.connections.per.ip", Type: config.Int, Default: config.Value("2147483647"), Valid: config.AtLeast(0), Importance: config.Medium, Update: config.ClusterWide,
 			Doc: "How many connections a listener takes at a time from one address."},
+		{Name: "proxy.protocol.listeners", Type: config.List, Default: config.Value(""), Importance: config.Medium,
+			Doc: "The listeners whose connections come through a load balancer that begins each with a PROXY protocol header, version 1 or 2: the client's address is taken from it, and the address that the client connected to is what advertised.listeners=auto tells. A connection without one is closed. A key of Millrace."},
 	}
 }

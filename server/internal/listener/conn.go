@@ -88,7 +88,11 @@ var errIdle = errors.New("idle for too long")
 
 // serve reads and runs requests until the connection ends.
 func (c *Conn) serve() {
-	c.close(c.read())
+	err := c.introduce()
+	if err == nil {
+		err = c.read()
+	}
+	c.close(err)
 	c.in.drop()
 	// A handler may still complete requests; what remains to be done for the connection ends here.
 	c.mu.Lock()

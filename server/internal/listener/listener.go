@@ -32,6 +32,8 @@ type Config struct {
 	// MaxConnections and MaxConnectionsPerIP limit connections (max.connections, max.connections.per.ip); 0 for
 	// no limit.
 	MaxConnections, MaxConnectionsPerIP int
+	// Proxy says that connections come through a load balancer, which says first on whose behalf (proxy.go).
+	Proxy bool
 	// Budget lends the buffers of all connections.
 	Budget *budget.Budget
 	// Observe, if set, is told of every request that was completed and how long it took.
@@ -131,7 +133,7 @@ func (l *Listener) accept(nc net.Conn) {
 		refusal = "closing"
 	case l.cfg.MaxConnections > 0 && len(l.conns) >= l.cfg.MaxConnections:
 		refusal = fmt.Sprintf("there are %d connections already (max.connections)", len(l.conns))
-	case l.cfg.MaxConnectionsPerIP > 0 && l.perIP[ip] >= l.cfg.MaxConnectionsPerIP:
+	case l.cfg.MaxConnectionsPerIP > 0 && !l.cfg.Proxy && l.perIP[ip] >= l.cfg.MaxConnectionsPerIP:
 		refusal = fmt.Sprintf("there are %d connections from there already (max.connections.per.ip)", l.perIP[ip])
 	}
 	if refusal != "" {
@@ -160,8 +162,13 @@ func (l *Listener) forget(c *Conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.conns, c)
-	if l.perIP[c.ip]--; l.perIP[c.ip] <= 0 {
-		delete(l.perIP, c.ip)
+	l.leave(c.ip)
+}
+
+// leave counts a connection of an address less; mu is held.
+func (l *Listener) leave(ip netip.Addr) {
+	if l.perIP[ip]--; l.perIP[ip] <= 0 {
+		delete(l.perIP, ip)
 	}
 }
 
