@@ -12,6 +12,7 @@ import (
 
 	"github.com/millrace-io/millrace/internal/wire"
 	"github.com/millrace-io/millrace/server/internal/broker"
+	"github.com/millrace-io/millrace/server/internal/listener"
 	"github.com/millrace-io/millrace/server/internal/metadata"
 	"github.com/millrace-io/millrace/server/internal/replica"
 )
@@ -28,7 +29,10 @@ type figures struct {
 	state       func() broker.State
 	controller  func() (leader, epoch int32)
 	memory      func() (used, limit int64)
-	connections func() map[string]int
+	listeners   func() []*listener.Listener
+	dirs        func() []replica.DirStats
+	sessions    func() (sessions, partitions int)
+	snapshot    func() (age time.Duration, bytes int64)
 	requests    *requestFigures
 }
 
@@ -78,6 +82,20 @@ var (
 	globalTopics      = desc("kafka_controller_kafkacontroller_globaltopiccount", "Topics of the cluster.")
 	globalPartitions  = desc("kafka_controller_kafkacontroller_globalpartitioncount", "Partitions of the cluster.")
 	offlinePartitions = desc("kafka_controller_kafkacontroller_offlinepartitionscount", "Partitions of the cluster without a leader.")
+	dirOffline        = desc("kafka_log_logmanager_logdirectoryoffline", "1 when the log directory is offline.", "log_directory")
+	dirFull           = desc("millrace_log_directory_full", "1 while writes to the log directory are refused because its disk is full.", "log_directory")
+	dirRounds         = desc("millrace_log_directory_sync_rounds_total", "Rounds of group commit; the logs synced in them are in synced_logs_total.", "log_directory")
+	dirSynced         = desc("millrace_log_directory_synced_logs_total", "Logs that were synced in rounds of group commit.", "log_directory")
+	dirDamage         = desc("millrace_log_directory_damage_total", "Damaged places that recovery and the scrubber have found.", "log_directory")
+	sessionCount      = desc("kafka_server_fetchsessioncache_numincrementalfetchsessions", "Incremental fetch sessions.")
+	sessionPartitions = desc("kafka_server_fetchsessioncache_numincrementalfetchpartitionscached", "Partitions in incremental fetch sessions.")
+	snapshotAge       = desc("kafka_server_snapshotemitter_latestsnapshotgeneratedagems", "Milliseconds since the newest snapshot of the metadata, or since the start.")
+	snapshotBytes     = desc("kafka_server_snapshotemitter_latestsnapshotgeneratedbytes", "Bytes of the newest snapshot of the metadata that was written since the start.")
+	acceptedCount     = desc("kafka_server_socketservermetrics_connection_creation_total", "Connections that were accepted.", "listener")
+	refusedCount      = desc("millrace_listener_connections_refused_total", "Connections that a limit refused.", "listener")
+	listenerBytesIn   = desc("kafka_server_socketservermetrics_incoming_byte_total", "Bytes of requests.", "listener")
+	listenerBytesOut  = desc("kafka_server_socketservermetrics_outgoing_byte_total", "Bytes of responses.", "listener")
+	requestFailed     = desc("kafka_network_requestmetrics_failed_total", "Requests that broke the connection they came on.", "listener", "request")
 	connectionCount   = desc("kafka_server_socketservermetrics_connection_count", "Open connections of a listener.", "listener")
 	memoryUsed        = desc("millrace_memory_used_bytes", "Bytes lent out of the memory budget.")
 	memoryBudget      = desc("millrace_memory_budget_bytes", "The memory budget.")
@@ -148,8 +166,34 @@ func (f *figures) Collect(out chan<- prometheus.Metric) {
 	gauge(memoryUsed, float64(used))
 	gauge(memoryBudget, float64(limit))
 	gauge(uptime, time.Since(f.started).Seconds())
-	for listener, n := range f.connections() {
-		gauge(connectionCount, float64(n), listener)
+	for _, d := range f.dirs() {
+		gauge(dirOffline, truth(d.Offline), d.Path)
+		gauge(dirFull, truth(d.Full), d.Path)
+		count(dirRounds, d.SyncRounds, d.Path)
+		count(dirSynced, d.SyncedLogs, d.Path)
+		count(dirDamage, d.Damage, d.Path)
+	}
+	sessions, cached := f.sessions()
+	gauge(sessionCount, float64(sessions))
+	gauge(sessionPartitions, float64(cached))
+	if age, bytes := f.snapshot(); age > 0 {
+		gauge(snapshotAge, float64(age.Milliseconds()))
+		gauge(snapshotBytes, float64(bytes))
+	}
+	for _, l := range f.listeners() {
+		s := l.Stats()
+		gauge(connectionCount, float64(s.Open), l.Name())
+		count(acceptedCount, s.Accepted, l.Name())
+		count(refusedCount, s.Refused, l.Name())
+		var in, sent int64
+		for _, api := range s.APIs {
+			in, sent = in+api.BytesIn, sent+api.BytesOut
+			if api.Failed > 0 {
+				count(requestFailed, api.Failed, l.Name(), api.Key.String())
+			}
+		}
+		count(listenerBytesIn, in, l.Name())
+		count(listenerBytesOut, sent, l.Name())
 	}
 	f.requests.collect(out)
 }

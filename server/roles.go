@@ -375,14 +375,29 @@ func (s *Server) figures(n *node) figures {
 			return n.controller.Leader()
 		},
 		memory: func() (int64, int64) { return n.budget.InUse(), n.budget.Limit() },
-		connections: func() map[string]int {
-			open := make(map[string]int)
-			if s.phaseNow() == serving {
-				for _, l := range n.listeners {
-					open[l.Name()] = l.Stats().Open
-				}
+		listeners: func() []*listener.Listener {
+			if s.phaseNow() != serving {
+				return nil
 			}
-			return open
+			return n.listeners
+		},
+		dirs: func() []replica.DirStats {
+			if s.phaseNow() != serving || n.replicas == nil {
+				return nil
+			}
+			return n.replicas.Dirs()
+		},
+		sessions: func() (int, int) {
+			if s.phaseNow() != serving || n.replicas == nil {
+				return 0, 0
+			}
+			return n.replicas.FetchSessions()
+		},
+		snapshot: func() (time.Duration, int64) {
+			if s.phaseNow() != serving {
+				return 0, 0
+			}
+			return n.quorum.SnapshotStats()
 		},
 	}
 }
@@ -398,6 +413,16 @@ func (n *node) unready() []string {
 	why := append([]string(nil), n.dirs.lost...)
 	if n.broker != nil {
 		why = append(why, n.broker.Unready()...)
+	}
+	if n.replicas != nil {
+		for _, d := range n.replicas.Dirs() {
+			switch {
+			case d.Offline:
+				why = append(why, fmt.Sprintf("the log directory %s has failed and is offline", d.Path))
+			case d.Full:
+				why = append(why, fmt.Sprintf("the disk of the log directory %s is full: writes are refused until there is room", d.Path))
+			}
+		}
 	}
 	if leader, _ := n.quorum.Leader(); leader == kafka.NoNode {
 		why = append(why, "the metadata quorum has no leader")

@@ -243,9 +243,6 @@ func (b *Broker) Unready() []string {
 	case Leaving, Gone:
 		why = append(why, "the broker is stopping")
 	}
-	if len(b.life.offline) > 0 {
-		why = append(why, fmt.Sprintf("%d log directories are offline", len(b.life.offline)))
-	}
 	for _, id := range sortedDirs(b.stalls) {
 		why = append(why, "a sync of "+b.stalls[id]+" is hanging")
 	}

@@ -426,9 +426,6 @@ func TestTheLastDirectoryThatFailsStopsTheNode(t *testing.T) {
 		if failed != nil {
 			t.Errorf("one of two directories stops the node: %v", failed)
 		}
-		if why := b.Unready(); len(why) != 1 {
-			t.Errorf("unready %q", why)
-		}
 		b.DirFailed(replica.Dir{Path: "/a", ID: kafka.NewUUID()}, 0, errors.New("input/output error"))
 		if kafka.CodeOf(failed) != kafka.KafkaStorageError {
 			t.Errorf("failed: %v", failed)

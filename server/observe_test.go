@@ -1,0 +1,219 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/millrace-io/millrace/config"
+	"github.com/millrace-io/millrace/server/internal/vfs"
+)
+
+// on makes a server with an HTTP port on any disk, without starting it.
+func on(t *testing.T, disk vfs.FS, keysAndValues ...string) *Server {
+	t.Helper()
+	properties := config.PropertiesOf("process.roles", "broker,controller", "node.id", "1", "listeners", "PLAINTEXT://127.0.0.1:0", "http.listeners", "127.0.0.1:0",
+		"log.dirs", "/a,/b", "metadata.log.dir", "/a", "memory.budget.bytes", "67108864", "log.reserve.bytes", "0", "log.scrub.bytes.per.second", "0")
+	for i := 0; i < len(keysAndValues); i += 2 {
+		properties.Set(keysAndValues[i], keysAndValues[i+1])
+	}
+	cfg, err := NewConfig(properties)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := New(cfg, AutoFormat())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.fs = disk
+	t.Cleanup(func() { s.Close(context.Background()) })
+	return s
+}
+
+func started(t *testing.T, s *Server) *Server {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := s.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// ask gets a path of the HTTP port.
+func ask(t *testing.T, s *Server, path string) (status int, body string) {
+	t.Helper()
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	response, err := client.Get("http://" + s.HTTPAddr().String() + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response.StatusCode, string(text)
+}
+
+// wants checks status and content of an answer.
+func wants(t *testing.T, s *Server, path string, status int, content ...string) {
+	t.Helper()
+	got, body := ask(t, s, path)
+	for _, c := range content {
+		if got != status || !strings.Contains(body, c) {
+			t.Errorf("%s: %d %q, want %d with %q", path, got, body, status, c)
+		}
+	}
+}
+
+func TestANodeThatStartsIsAliveAndNotReady(t *testing.T) {
+	disk := vfs.NewFail(vfs.NewMem())
+	reached, release := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	disk.Add(&vfs.Rule{Ops: vfs.OpRead, Path: "*.checkpoint", Hook: func(vfs.Op, string) {
+		once.Do(func() { close(reached) })
+		<-release
+	}})
+	s := on(t, disk)
+	done := make(chan error, 1)
+	go func() { done <- s.Start(t.Context()) }()
+	<-reached
+	wants(t, s, "/healthz", 200, "alive")
+	wants(t, s, "/readyz", 503, "the node is starting: the metadata log is being read")
+	wants(t, s, "/metrics", 200, "millrace_uptime_seconds") // what there is
+	close(release)
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	wants(t, s, "/readyz", 200, "ready")
+}
+
+func TestADirectoryThatFailsIsNamed(t *testing.T) {
+	disk := vfs.NewFail(vfs.NewMem())
+	s := started(t, on(t, disk))
+	b := (&bench{node: s, client: clientOf(t, s)}).on(t)
+	if err := b.tryTopic("t", 4); err != nil { // some of them in each directory
+		t.Fatal(err)
+	}
+	disk.Add(&vfs.Rule{Ops: vfs.OpSync, Path: "/b/t-*/*.log", Err: errors.New("the medium is gone")})
+	refused := 0
+	for p := range int32(4) {
+		if err := b.try("t", &kgo.Record{Partition: p, Value: []byte("v")}); errors.Is(err, kerr.KafkaStorageError) {
+			refused++
+		} else if err != nil {
+			t.Error(err)
+		}
+	}
+	if refused == 0 || refused == 4 {
+		t.Fatalf("%d of 4 partitions lie in the directory that fails", refused)
+	}
+	wants(t, s, "/healthz", 200, "alive")
+	wants(t, s, "/readyz", 503, "the log directory /b has failed and is offline")
+	wants(t, s, "/metrics", 200, `kafka_log_logmanager_logdirectoryoffline{log_directory="/b"} 1`, `kafka_log_logmanager_logdirectoryoffline{log_directory="/a"} 0`,
+		"kafka_log_logmanager_offlinelogdirectorycount 1")
+}
+
+func TestAFullDiskIsSaidAndPasses(t *testing.T) {
+	disk := vfs.NewMem()
+	s := started(t, on(t, disk, "log.dirs", "/a"))
+	b := (&bench{node: s, disk: disk, client: clientOf(t, s)}).on(t)
+	topic := b.topic("t")
+	b.produce(topic, &kgo.Record{Value: []byte("v")})
+	disk.SetCapacity(1)
+	if err := b.try(topic, &kgo.Record{Value: make([]byte, 500_000)}); !errors.Is(err, kerr.KafkaStorageError) {
+		t.Fatalf("a write to a full disk: %v", err)
+	}
+	wants(t, s, "/readyz", 503, "the disk of the log directory /a is full: writes are refused until there is room")
+	wants(t, s, "/metrics", 200, `millrace_log_directory_full{log_directory="/a"} 1`)
+	disk.SetCapacity(1 << 30)
+	b.until("there is room again", topic, func(int64) bool { return len(s.Unready()) == 0 })
+	b.produce(topic, &kgo.Record{Value: []byte("v")})
+	wants(t, s, "/readyz", 200, "ready")
+}
+
+func TestFiguresAreByTopicAndByPartitionOnDemand(t *testing.T) {
+	const byPartition = `kafka_log_log_logendoffset{partition="0",topic="t"} 1`
+	for _, partitions := range []string{"false", "true"} {
+		s := started(t, on(t, vfs.NewMem(), "metrics.partitions", partitions))
+		b := (&bench{node: s, client: clientOf(t, s)}).on(t)
+		b.produce(b.topic("t"), &kgo.Record{Value: []byte("v")})
+		wants(t, s, "/metrics", 200, `kafka_server_brokertopicmetrics_messagesin_total{topic="t"} 1`, "kafka_server_replicamanager_partitioncount 1",
+			`kafka_network_requestmetrics_requests_total{request="Produce"} 1`, `kafka_network_requestmetrics_totaltime_seconds_count{request="Produce"} 1`,
+			`kafka_server_socketservermetrics_incoming_byte_total{listener="PLAINTEXT"}`, `kafka_server_socketservermetrics_connection_count{listener="PLAINTEXT"}`,
+			"kafka_server_snapshotemitter_latestsnapshotgeneratedagems", "kafka_server_fetchsessioncache_numincrementalfetchsessions 0", `millrace_log_directory_sync_rounds_total{log_directory="/a"}`)
+		if _, body := ask(t, s, "/metrics"); strings.Contains(body, byPartition) != (partitions == "true") {
+			t.Errorf("metrics.partitions=%s:\n%s", partitions, body)
+		}
+	}
+}
+
+func TestThereIsNoHTTPPortUnlessItIsAskedFor(t *testing.T) {
+	s := started(t, on(t, vfs.NewMem(), "http.listeners", ""))
+	if s.HTTPAddr() != nil {
+		t.Errorf("HTTP is served at %v", s.HTTPAddr())
+	}
+}
+
+// A metadata directory that fails takes the node with it, and the reason is said once, in a line.
+func TestAFailedMetadataDirectoryEndsTheNode(t *testing.T) {
+	disk := vfs.NewFail(vfs.NewMem())
+	s := on(t, disk)
+	var said bytes.Buffer
+	s.log = slog.New(slog.NewTextHandler(&said, &slog.HandlerOptions{Level: slog.LevelError}))
+	started(t, s)
+	b := (&bench{node: s, client: clientOf(t, s)}).on(t)
+	disk.Add(&vfs.Rule{Ops: vfs.OpSync, Path: "/a/__cluster_metadata-0/*.log", Err: errors.New("the medium is gone")})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	go kmsg.NewPtrCreateTopicsRequest().RequestWith(ctx, b.client) // any change of the metadata
+	go b.tryTopic("t", 1)
+	select {
+	case <-s.Failed():
+	case <-ctx.Done():
+		t.Fatal("the node goes on")
+	}
+	if err := s.Err(); err == nil || !strings.Contains(err.Error(), "the metadata log failed: ") || !strings.Contains(err.Error(), "the medium is gone") || !strings.Contains(err.Error(), "/a/__cluster_metadata-0") {
+		t.Errorf("said %v", err)
+	}
+	wants(t, s, "/healthz", 503, "the metadata log failed")
+	s.Close(context.Background())
+	if n := strings.Count(said.String(), "the metadata quorum failed"); n != 1 {
+		t.Errorf("said %d times:\n%s", n, said.String())
+	}
+}
+
+// Behind a load balancer with the PROXY protocol, advertised.listeners=auto tells the address that the client connected to.
+func TestTheAdvertisedAddressBehindAProxy(t *testing.T) {
+	s := started(t, on(t, vfs.NewMem(), "proxy.protocol.listeners", "PLAINTEXT"))
+	client, err := kgo.NewClient(kgo.SeedBrokers(s.Addr("PLAINTEXT").String()), kgo.Dialer(func(ctx context.Context, network, address string) (net.Conn, error) {
+		c, err := new(net.Dialer).DialContext(ctx, network, address)
+		if err == nil {
+			_, err = io.WriteString(c, "PROXY TCP4 192.0.2.1 198.51.100.7 40000 9094\r\n")
+		}
+		return c, err
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	response, err := client.SeedBrokers()[0].Request(t.Context(), kmsg.NewPtrMetadataRequest())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if brokers := response.(*kmsg.MetadataResponse).Brokers; len(brokers) != 1 || brokers[0].Host != "198.51.100.7" || brokers[0].Port != 9094 {
+		t.Errorf("told %+v", brokers)
+	}
+}
