@@ -8,8 +8,8 @@
 //		…
 //	}
 //
-// Clients reach it through a loopback port (Addrs) or, faster and also inside a testing/synctest bubble, through
-// Dialer.
+// Clients reach it through a loopback port (Addrs) or, faster, through Dialer; with InMemory also inside a
+// testing/synctest bubble.
 package kafkatest
 
 import (
@@ -35,6 +35,7 @@ type Option func(*settings)
 
 type settings struct {
 	brokers    int
+	inMemory   bool
 	properties [][2]string
 	logLevel   slog.Level
 	log        bool
@@ -47,6 +48,10 @@ func Brokers(n int) Option { return func(s *settings) { s.brokers = n } }
 func Property(key, value string) Option {
 	return func(s *settings) { s.properties = append(s.properties, [2]string{key, value}) }
 }
+
+// InMemory opens no port: the cluster is reached through Dialer alone, as Client does. In a testing/synctest bubble it must be
+// so, since time stands still there while somebody waits for a socket.
+func InMemory() Option { return func(s *settings) { s.inMemory = true } }
 
 // Log has the nodes' own log lines from a level upwards in the output of the test.
 func Log(level slog.Level) Option {
@@ -107,7 +112,11 @@ func (c *Cluster) start() {
 	if err != nil {
 		c.t.Fatalf("kafkatest: %v", err)
 	}
-	node, err := server.New(cfg, server.WithDisk(c.disk), server.AutoFormat(), server.WithLogger(c.log))
+	options := []server.Option{server.WithDisk(c.disk), server.AutoFormat(), server.WithLogger(c.log)}
+	if c.set.inMemory {
+		options = append(options, server.WithoutSockets())
+	}
+	node, err := server.New(cfg, options...)
 	if err != nil {
 		c.t.Fatalf("kafkatest: %v", err)
 	}

@@ -433,7 +433,7 @@ func (n *node) unready() []string {
 // bindSockets takes every address of the configuration, and begins to serve HTTP.
 func (s *Server) bindSockets() error {
 	for _, cfg := range s.cfg.Listeners {
-		tcp, err := bind(cfg.Name, cfg.Address())
+		tcp, err := s.socketOf(cfg)
 		if err != nil {
 			return err
 		}
@@ -448,6 +448,22 @@ func (s *Server) bindSockets() error {
 		})
 	}
 	return nil
+}
+
+// socketOf takes the address of a listener.
+func (s *Server) socketOf(cfg Listener) (net.Listener, error) {
+	if !s.noSockets {
+		return bind(cfg.Name, cfg.Address())
+	}
+	ip := net.ParseIP(cfg.Host)
+	if ip == nil || ip.IsUnspecified() {
+		ip = net.IPv4(127, 0, 0, 1)
+	}
+	port := cfg.Port
+	if port == 0 {
+		port = 9092 + len(s.sockets) // nobody else has it: it is not taken
+	}
+	return newMemoryListener(&net.TCPAddr{IP: ip, Port: port}), nil
 }
 
 // endpoints is what the broker registers: for each listener that is advertised the address to tell. An automatic

@@ -22,6 +22,8 @@ type Server struct {
 	fs  vfs.FS
 	// autoFormat formats directories that are not, rather than refuse them.
 	autoFormat bool
+	// noSockets has the listeners take connections of Dial alone.
+	noSockets bool
 
 	mu      sync.Mutex
 	phase   phase
@@ -62,6 +64,9 @@ func WithLogger(log *slog.Logger) Option { return func(s *Server) { s.log = log 
 // AutoFormat lets the server format directories that are not formatted yet, with a random cluster id, where
 // otherwise it refuses them with the command that does.
 func AutoFormat() Option { return func(s *Server) { s.autoFormat = true } }
+
+// WithoutSockets has the server open no socket for its listeners: they are reached by Dial alone.
+func WithoutSockets() Option { return func(s *Server) { s.noSockets = true } }
 
 // WithDisk has the server keep its data on another disk than the machine's.
 func WithDisk(d *Disk) Option { return func(s *Server) { s.fs = d.fs } }
