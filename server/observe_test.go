@@ -217,3 +217,58 @@ func TestTheAdvertisedAddressBehindAProxy(t *testing.T) {
 		t.Errorf("told %+v", brokers)
 	}
 }
+
+// max.connections and max.connections.per.ip act at once when they are altered, and from the start when they were.
+func TestLimitsOfConnectionsChangeWhileTheNodeRuns(t *testing.T) {
+	disk := vfs.NewMem()
+	s := started(t, on(t, disk))
+	admin := clientOf(t, s)
+	set := func(value string) {
+		t.Helper()
+		request, resource, config := kmsg.NewPtrIncrementalAlterConfigsRequest(), kmsg.NewIncrementalAlterConfigsRequestResource(), kmsg.NewIncrementalAlterConfigsRequestResourceConfig()
+		config.Name, config.Value = "max.connections.per.ip", &value
+		resource.ResourceType, resource.Configs = kmsg.ConfigResourceTypeBroker, append(resource.Configs, config)
+		request.Resources = append(request.Resources, resource)
+		response, err := request.RequestWith(t.Context(), admin) // on the connection that is open
+		if err == nil {
+			err = kerr.ErrorForCode(response.Resources[0].ErrorCode)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	taken := func(s *Server) bool {
+		t.Helper()
+		c, err := net.Dial("tcp", s.Addr("PLAINTEXT").String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		// ApiVersions 0 of a client without a name; a connection that is refused ends without an answer.
+		if _, err := c.Write([]byte{0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 1, 255, 255}); err != nil {
+			return false
+		}
+		_, err = io.ReadFull(c, make([]byte, 8))
+		return err == nil
+	}
+	set("1000")
+	if !taken(s) {
+		t.Error("a connection is refused below the limit")
+	}
+	set("1")
+	if taken(s) {
+		t.Error("a connection beyond the limit is served")
+	}
+	set("1000")
+	if !taken(s) {
+		t.Error("a connection is refused after the limit was raised")
+	}
+	set("0")
+	admin.Close()
+	if err := s.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if again := started(t, on(t, disk)); taken(again) {
+		t.Error("after a restart the limit is forgotten")
+	}
+}

@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 	"net"
 	"os"
+	"slices"
 	"strconv"
+	"sync"
 	"syscall"
 	"time"
 
@@ -37,10 +40,14 @@ type node struct {
 	broker     *broker.Broker   // nil without the role of a broker
 	groups     *group.Coordinator
 	configs    *broker.Configs
-	listeners  []*listener.Listener
 	requests   *requestFigures
 
 	topicKeys, brokerKeys *config.Table
+	nodeID                int32
+	static                map[string]string
+
+	mu        sync.Mutex
+	listeners []*listener.Listener // none before the node serves
 }
 
 // bringUp wires the rooms, from the disk upwards:
@@ -85,11 +92,13 @@ func (s *Server) startQuorum(n *node) (err error) {
 	s.at("the metadata log is being read")
 	if s.cfg.Broker {
 		n.broker = s.newBroker(n)
-		n.loader = metadata.NewLoader(n.broker.Publish)
+		n.loader = metadata.NewLoader(n.broker.Publish, n.limitConnections)
 	} else {
 		n.loader = metadata.NewLoader()
 	}
 	machine := &machine{Loader: n.loader, node: n}
+	n.nodeID, n.static = s.cfg.NodeID, s.cfg.Static()
+	n.topicKeys, n.brokerKeys = topicTable(), brokerTable()
 	n.quorum, err = quorum.Open(quorum.Options{FS: s.fs, Dir: s.cfg.MetadataLogDir, NodeID: s.cfg.NodeID, DirectoryID: n.dirs.metadata, StateMachine: machine, Log: s.log,
 		Config: quorum.ParseConfig(s.cfg.values.int),
 		Failed: func(err error) { s.fail(fmt.Errorf("the metadata log failed: %w", err)) }})
@@ -97,7 +106,6 @@ func (s *Server) startQuorum(n *node) (err error) {
 		return err
 	}
 	s.onClose("the metadata quorum", func(context.Context) error { return n.quorum.Close() })
-	n.topicKeys, n.brokerKeys = topicTable(), brokerTable()
 	n.controller = controller.New(controller.Options{NodeID: s.cfg.NodeID, ClusterID: s.clusterID, Quorum: n.quorum, TopicConfigs: n.topicKeys, BrokerConfigs: n.brokerKeys, Static: s.cfg.Static(), Log: s.log})
 	publishing, stopPublishing := context.WithCancel(context.Background())
 	published := make(chan struct{})
@@ -171,10 +179,8 @@ func (l lateController) Handle(ctx context.Context, caller controller.Caller, re
 // startBroker recovers the logs and lives: it returns when the controller sends clients here.
 func (s *Server) startBroker(ctx context.Context, n *node) error {
 	settings, err := replica.ParseBrokerConfig(func(key string) string {
-		if _, known := n.brokerKeys.Lookup(key); !known {
-			return ""
-		}
-		return s.cfg.values.text(key)
+		value, _ := n.brokerKeys.Effective(key, n.layers(n.loader.Image())...) // what was set while it ran holds from the next start on
+		return value
 	})
 	if err != nil {
 		return err
@@ -257,6 +263,38 @@ func handleLimit() int {
 // leaveTimeout bounds a controlled shutdown: it hands over what can be handed over.
 const leaveTimeout = 5 * time.Second
 
+// limitConnections is a metadata.Publisher: the limits of connections may change while the node runs (KIP-226).
+func (n *node) limitConnections(image *metadata.Image, delta *metadata.Delta) {
+	for r := range delta.ChangedConfigs() {
+		if r.Type == kafka.ResourceBroker && (r.Name == "" || r.Name == strconv.Itoa(int(n.nodeID))) {
+			n.setLimits(image)
+			return
+		}
+	}
+}
+
+// setLimits gives every listener the limits that hold under an image.
+func (n *node) setLimits(image *metadata.Image) {
+	limit := func(key string) int {
+		value, _ := n.brokerKeys.Effective(key, n.layers(image)...)
+		v, err := config.ParseInt32(value)
+		if err != nil {
+			return math.MaxInt32 // it was checked when it was set
+		}
+		return int(v)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, l := range n.listeners {
+		l.SetLimits(limit("max.connections"), limit("max.connections.per.ip"))
+	}
+}
+
+// layers are where this node's settings come from, the most specific first.
+func (n *node) layers(image *metadata.Image) []config.Layer {
+	return (&broker.Configs{NodeID: n.nodeID, Static: n.static}).Layers(image)
+}
+
 // serve lets clients in.
 func (s *Server) serve(n *node) {
 	options := api.Options{NodeID: s.cfg.NodeID, ClusterID: s.clusterID, Image: n.loader.Image, Quorum: n.quorum, Features: metadata.ServedFeatures(),
@@ -276,7 +314,9 @@ func (s *Server) serve(n *node) {
 		}
 		l := listener.New(listener.Config{Name: k.cfg.Name, Controller: k.cfg.Controller, Proxy: k.cfg.Proxy, MaxRequestBytes: int(v.int("socket.request.max.bytes")), IdleTimeout: v.millis("connections.max.idle.ms"),
 			MaxConnections: int(v.int("max.connections")), MaxConnectionsPerIP: int(v.int("max.connections.per.ip")), Budget: n.budget, Observe: n.requests.observe, Log: s.log}, gate)
+		n.mu.Lock()
 		n.listeners = append(n.listeners, l)
+		n.mu.Unlock()
 		s.onClose("the connections of "+k.cfg.Name, l.Close)
 		for _, accept := range []net.Listener{k.tcp, k.memory} {
 			go func() {
@@ -293,6 +333,7 @@ func (s *Server) serve(n *node) {
 			return nil
 		})
 	}
+	n.setLimits(n.loader.Image())
 	if n.broker != nil { // the first step of a clean stop, while clients are still answered
 		s.onClose("the leaderships of the broker", func(ctx context.Context) error {
 			leaving, cancel := context.WithTimeout(ctx, leaveTimeout)
@@ -379,7 +420,9 @@ func (s *Server) figures(n *node) figures {
 			if s.phaseNow() != serving {
 				return nil
 			}
-			return n.listeners
+			n.mu.Lock()
+			defer n.mu.Unlock()
+			return slices.Clone(n.listeners)
 		},
 		dirs: func() []replica.DirStats {
 			if s.phaseNow() != serving || n.replicas == nil {

@@ -1,10 +1,12 @@
 package listener
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"net/netip"
 	"sync"
@@ -56,6 +58,7 @@ type Listener struct {
 	sockets map[net.Listener]struct{}
 	conns   map[*Conn]struct{}
 	perIP   map[netip.Addr]int
+	limits  limits
 	closed  bool
 	running sync.WaitGroup // connections and accept loops
 
@@ -67,6 +70,16 @@ type Listener struct {
 	copies func(netip.Addr) bool
 	// shedAfter is the constant of that name; tests are less patient.
 	shedAfter time.Duration
+}
+
+// limits are how many connections there may be, in all and from one address.
+type limits struct{ all, perIP int }
+
+// SetLimits changes max.connections and max.connections.per.ip; connections that are open stay.
+func (l *Listener) SetLimits(all, perIP int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.limits = limits{all, perIP}
 }
 
 // New returns a listener that hands requests to h.
@@ -81,7 +94,7 @@ func New(cfg Config, h Handler) *Listener {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	l := &Listener{cfg: cfg, handler: h, log: cfg.Log.With("listener", cfg.Name),
-		sockets: make(map[net.Listener]struct{}), conns: make(map[*Conn]struct{}), perIP: make(map[netip.Addr]int),
+		sockets: make(map[net.Listener]struct{}), conns: make(map[*Conn]struct{}), perIP: make(map[netip.Addr]int), limits: limits{cmp.Or(cfg.MaxConnections, math.MaxInt), cmp.Or(cfg.MaxConnectionsPerIP, math.MaxInt)},
 		copies: func(ip netip.Addr) bool { return !ip.IsValid() || ip.IsLoopback() }, shedAfter: shedAfter}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	cfg.Budget.OnShort(l.shed)
@@ -131,9 +144,9 @@ func (l *Listener) accept(nc net.Conn) {
 	switch {
 	case l.closed:
 		refusal = "closing"
-	case l.cfg.MaxConnections > 0 && len(l.conns) >= l.cfg.MaxConnections:
+	case len(l.conns) >= l.limits.all:
 		refusal = fmt.Sprintf("there are %d connections already (max.connections)", len(l.conns))
-	case l.cfg.MaxConnectionsPerIP > 0 && !l.cfg.Proxy && l.perIP[ip] >= l.cfg.MaxConnectionsPerIP:
+	case !l.cfg.Proxy && l.perIP[ip] >= l.limits.perIP:
 		refusal = fmt.Sprintf("there are %d connections from there already (max.connections.per.ip)", l.perIP[ip])
 	}
 	if refusal != "" {

@@ -136,7 +136,7 @@ func (c *Conn) introduce() error {
 func (l *Listener) recount(c *Conn, ip netip.Addr) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if most := l.cfg.MaxConnectionsPerIP; most > 0 && l.perIP[ip] >= most {
+	if most := l.limits.perIP; l.perIP[ip] >= most {
 		l.stats.refused.Add(1)
 		return fmt.Errorf("there are %d connections from there already (max.connections.per.ip)", l.perIP[ip])
 	}
