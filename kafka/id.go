@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/base64"
 	"fmt"
@@ -58,6 +59,9 @@ func ParseUUID(s string) (UUID, error) {
 
 // IsZero reports whether the id is all zeros, which stands for "none".
 func (id UUID) IsZero() bool { return id == UUID{} }
+
+// Compare orders ids by their bytes: -1, 0 or 1.
+func (id UUID) Compare(other UUID) int { return bytes.Compare(id[:], other[:]) }
 
 // String returns the text form: 22 characters of URL-safe base64.
 func (id UUID) String() string { return base64.RawURLEncoding.EncodeToString(id[:]) }

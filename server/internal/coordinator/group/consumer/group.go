@@ -1,0 +1,167 @@
+package consumer
+
+import (
+	"slices"
+	"time"
+
+	"github.com/millrace-io/millrace/kafka"
+	"github.com/millrace-io/millrace/server/internal/coordinator"
+	"github.com/millrace-io/millrace/server/internal/coordinator/group/assign"
+	"github.com/millrace-io/millrace/server/internal/metadata"
+)
+
+// Config is what the broker's configuration says to consumer groups.
+type Config struct {
+	// Assignors are those that members may ask for; the first is the default.
+	Assignors []assign.Assignor
+	MaxSize   int
+}
+
+// Timing is what the configuration says to one group: the broker's, or the group's own (ConfigResource GROUP).
+type Timing struct {
+	SessionTimeout, HeartbeatInterval, AssignmentInterval time.Duration
+}
+
+// Env is what the shard gives to its consumer groups.
+type Env struct {
+	Config  *Config
+	Journal *coordinator.Journal
+	Timers  *coordinator.Timers
+	// TimerKinds is the first of the kinds of timers that belong to consumer groups.
+	TimerKinds uint8
+	Image      func() *metadata.Image
+	// Timing returns the times of a group.
+	Timing func(group string) Timing
+}
+
+// Group is one group.
+type Group struct {
+	env *Env
+	id  string
+
+	members coordinator.Map[string, *Member]
+	// target is what each member is to have, as of targetEpoch.
+	target      coordinator.Map[string, assign.Partitions]
+	epoch, hash numbers
+	targetEpoch int32
+	// targetMs is when the target was made, in milliseconds.
+	targetMs int64
+	// static finds the member of an instance id, holder the member that has a partition and has not given it up.
+	static coordinator.Map[string, string]
+	holder coordinator.Map[partition, string]
+	// seen is the image whose topics the hash is of.
+	seen *metadata.Image
+}
+
+// numbers is kept apart so that Replay can take it back.
+type numbers = int64
+
+type partition struct {
+	topic kafka.TopicID
+	index int32
+}
+
+// New returns an empty group.
+func New(env *Env, id string) *Group {
+	return &Group{
+		env: env, id: id, members: coordinator.NewMap[string, *Member](env.Journal), target: coordinator.NewMap[string, assign.Partitions](env.Journal),
+		static: coordinator.NewMap[string, string](env.Journal), holder: coordinator.NewMap[partition, string](env.Journal),
+	}
+}
+
+// Kind implements group.Group.
+func (g *Group) Kind() string { return "consumer" }
+
+// ProtocolType implements group.Group.
+func (g *Group) ProtocolType() string { return "consumer" }
+
+// State implements group.Group.
+func (g *Group) State(time.Time) string {
+	switch {
+	case g.members.Len() == 0:
+		return "Empty"
+	case int32(g.epoch) > g.targetEpoch:
+		return "Assigning"
+	}
+	for _, m := range g.members.All() {
+		if m.state != stable || m.epoch != g.targetEpoch && m.epoch != leftForNow {
+			return "Reconciling"
+		}
+	}
+	return "Stable"
+}
+
+// Empty implements group.Group.
+func (g *Group) Empty() bool { return g.members.Len() == 0 }
+
+// Subscribed implements group.Group.
+func (g *Group) Subscribed(topic string) bool {
+	for _, m := range g.members.All() {
+		if slices.Contains(m.Topics, topic) {
+			return true
+		}
+	}
+	return false
+}
+
+// CheckCommit implements group.Group.
+func (g *Group) CheckCommit(memberID string, _ *string, epoch int32, transactional bool, version int16) error {
+	if epoch < 0 && g.members.Len() == 0 {
+		return nil
+	}
+	m, ok := g.members.Get(memberID)
+	switch {
+	case !ok:
+		return kafka.UnknownMemberID.Errorf("the group %q has no member %q", g.id, memberID)
+	case !transactional && version < 9:
+		return kafka.UnsupportedVersion.Errorf("members of the consumer protocol commit by OffsetCommit version 9 and above, not %d", version)
+	}
+	return g.checkEpoch(m, epoch)
+}
+
+func (g *Group) checkEpoch(m *Member, epoch int32) error {
+	if epoch != m.epoch {
+		return kafka.StaleMemberEpoch.Errorf("the member %q of the group %q is in epoch %d, not %d", m.ID, g.id, m.epoch, epoch)
+	}
+	return nil
+}
+
+// CheckFetch implements group.Group.
+func (g *Group) CheckFetch(memberID *string, epoch int32) error {
+	if memberID == nil && epoch < 0 {
+		return nil
+	}
+	id := ""
+	if memberID != nil {
+		id = *memberID
+	}
+	m, ok := g.members.Get(id)
+	if !ok {
+		return kafka.UnknownMemberID.Errorf("the group %q has no member %q", g.id, id)
+	}
+	return g.checkEpoch(m, epoch)
+}
+
+// CheckOffsetDelete implements group.Group.
+func (g *Group) CheckOffsetDelete() error { return nil }
+
+// CheckDelete implements group.Group.
+func (g *Group) CheckDelete() error {
+	if g.members.Len() > 0 {
+		return kafka.NonEmptyGroup.Errorf("the group %q has members", g.id)
+	}
+	return nil
+}
+
+// ExpiresSince implements group.Group.
+func (g *Group) ExpiresSince(commitMs int64) (int64, bool) { return commitMs, true }
+
+// sortedMembers lists the members by id.
+func (g *Group) sortedMembers() []*Member {
+	ids := slices.Sorted(g.members.Keys())
+	list := make([]*Member, len(ids))
+	for i, id := range ids {
+		list[i], _ = g.members.Get(id)
+	}
+	return list
+}

@@ -1,0 +1,61 @@
+package consumer
+
+import (
+	"slices"
+
+	"github.com/millrace-io/millrace/kafka"
+	"github.com/millrace-io/millrace/server/internal/coordinator/group/assign"
+)
+
+// The states of a member, as they are stored.
+type memberState int8
+
+const (
+	stable     memberState = 0
+	unrevoked  memberState = 1 // it must give partitions up first
+	unreleased memberState = 2 // it waits for partitions that others have not given up
+)
+
+// leftForNow is the epoch of a static member that went and may come back (KIP-848). leave is how a member says that it
+// goes for good.
+const (
+	leaveEpoch = int32(-1)
+	leftForNow = int32(-2)
+)
+
+// Member is one member. It is immutable: replaying makes another.
+type Member struct {
+	ID                 string
+	Instance, Rack     *string
+	ClientID, Host     string
+	Topics             []string // names, in order, none twice
+	Regex              string   // empty for none
+	RebalanceTimeoutMs int32
+	Assignor           *string
+
+	epoch, before int32
+	state         memberState
+	assigned      assign.Partitions
+	// revoking is what the member must give up before it gets on.
+	revoking assign.Partitions
+}
+
+// sameSubscription reports whether two members read the same.
+func (m *Member) sameSubscription(o *Member) bool {
+	return slices.Equal(m.Topics, o.Topics) && m.Regex == o.Regex
+}
+
+func equalText(a, b *string) bool {
+	return a == b || a != nil && b != nil && *a == *b
+}
+
+// sameMetadata reports whether nothing has changed that is stored of a member beside its assignment.
+func (m *Member) sameMetadata(o *Member) bool {
+	return m.sameSubscription(o) && equalText(m.Instance, o.Instance) && equalText(m.Rack, o.Rack) && m.ClientID == o.ClientID &&
+		m.Host == o.Host && m.RebalanceTimeoutMs == o.RebalanceTimeoutMs && equalText(m.Assignor, o.Assignor)
+}
+
+// owns reports whether a member may still work on a partition.
+func (m *Member) owns(topic kafka.TopicID, partition int32) bool {
+	return m.assigned.Has(topic, partition) || m.revoking.Has(topic, partition)
+}

@@ -1,0 +1,51 @@
+package consumer
+
+import (
+	"github.com/millrace-io/millrace/kafka"
+	"github.com/millrace-io/millrace/server/internal/coordinator/group/assign"
+)
+
+// reconcile returns the member as it is after the next step towards its target. owned is what it says that it owns, nil
+// when it does not say.
+func (g *Group) reconcile(m *Member, target assign.Partitions, targetEpoch int32, owned *assign.Partitions) *Member {
+	switch m.state {
+	case stable:
+		if m.epoch == targetEpoch {
+			return m
+		}
+	case unrevoked:
+		if m.keeps(m.revoking, owned) {
+			return m
+		}
+	}
+	next := *m
+	next.assigned = m.assigned.Intersect(target)
+	losing := m.assigned.Minus(next.assigned)
+	wanted := target.Minus(next.assigned)
+	free := wanted.Filter(func(t kafka.TopicID, p int32) bool { return g.free(m, t, p) })
+	waits := free.Len() < wanted.Len()
+	if losing.Len() > 0 && m.keeps(losing, owned) {
+		next.state, next.revoking = unrevoked, losing
+		return &next
+	}
+	next.revoking = nil
+	next.assigned = next.assigned.Union(free)
+	if next.epoch != targetEpoch {
+		next.before, next.epoch = m.epoch, targetEpoch
+	}
+	next.state = stable
+	if waits {
+		next.state = unreleased
+	}
+	return &next
+}
+
+// keeps reports whether a member may still own some of the partitions: it does until it says otherwise.
+func (m *Member) keeps(some assign.Partitions, owned *assign.Partitions) bool {
+	return owned == nil || owned.Intersect(some).Len() > 0
+}
+
+// equalState reports whether two versions of a member are the same in what is stored of the assignment.
+func (m *Member) equalState(o *Member) bool {
+	return m.epoch == o.epoch && m.before == o.before && m.state == o.state && m.assigned.Equal(o.assigned) && m.revoking.Equal(o.revoking)
+}

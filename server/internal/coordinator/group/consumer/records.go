@@ -1,0 +1,67 @@
+package consumer
+
+import (
+	"github.com/millrace-io/millrace/internal/wire"
+	"github.com/millrace-io/millrace/server/internal/coordinator"
+	"github.com/millrace-io/millrace/server/internal/coordinator/group/assign"
+)
+
+func (g *Group) epochRecord(epoch int32, hash int64) coordinator.Record {
+	return coordinator.Record{Key: &wire.ConsumerGroupMetadataKey{GroupID: g.id}, Value: &wire.ConsumerGroupMetadataValue{Epoch: epoch, MetadataHash: hash}}
+}
+
+func (g *Group) memberRecord(m *Member) coordinator.Record {
+	v := wire.NewConsumerGroupMemberMetadataValue()
+	v.InstanceID, v.RackID, v.ClientID, v.ClientHost = m.Instance, m.Rack, m.ClientID, m.Host
+	v.SubscribedTopicNames, v.RebalanceTimeoutMs, v.ServerAssignor = m.Topics, m.RebalanceTimeoutMs, m.Assignor
+	if m.Regex != "" {
+		v.SubscribedTopicRegex = &m.Regex
+	}
+	return coordinator.Record{Key: &wire.ConsumerGroupMemberMetadataKey{GroupID: g.id, MemberID: m.ID}, Value: v}
+}
+
+func (g *Group) currentRecord(m *Member) coordinator.Record {
+	v := &wire.ConsumerGroupCurrentMemberAssignmentValue{MemberEpoch: m.epoch, PreviousMemberEpoch: m.before, State: int8(m.state)}
+	for _, t := range m.assigned {
+		v.AssignedPartitions = append(v.AssignedPartitions, wire.ConsumerGroupCurrentMemberAssignmentValueAssignedPartitions{TopicID: t.Topic, Partitions: t.Partitions})
+	}
+	for _, t := range m.revoking {
+		v.PartitionsPendingRevocation = append(v.PartitionsPendingRevocation, wire.ConsumerGroupCurrentMemberAssignmentValuePartitionsPendingRevocation{TopicID: t.Topic, Partitions: t.Partitions})
+	}
+	return coordinator.Record{Key: &wire.ConsumerGroupCurrentMemberAssignmentKey{GroupID: g.id, MemberID: m.ID}, Value: v}
+}
+
+func (g *Group) targetRecord(member string, p assign.Partitions) coordinator.Record {
+	v := &wire.ConsumerGroupTargetAssignmentMemberValue{}
+	for _, t := range p {
+		v.TopicPartitions = append(v.TopicPartitions, wire.ConsumerGroupTargetAssignmentMemberValueTopicPartitions{TopicID: t.Topic, Partitions: t.Partitions})
+	}
+	return coordinator.Record{Key: &wire.ConsumerGroupTargetAssignmentMemberKey{GroupID: g.id, MemberID: member}, Value: v}
+}
+
+func (g *Group) targetEpochRecord(epoch int32, ms int64) coordinator.Record {
+	return coordinator.Record{
+		Key:   &wire.ConsumerGroupTargetAssignmentMetadataKey{GroupID: g.id},
+		Value: &wire.ConsumerGroupTargetAssignmentMetadataValue{AssignmentEpoch: epoch, AssignmentTimestamp: ms},
+	}
+}
+
+// memberTombstones delete a member: its assignment goes before the member does.
+func (g *Group) memberTombstones(id string) []coordinator.Record {
+	return []coordinator.Record{
+		{Key: &wire.ConsumerGroupCurrentMemberAssignmentKey{GroupID: g.id, MemberID: id}},
+		{Key: &wire.ConsumerGroupTargetAssignmentMemberKey{GroupID: g.id, MemberID: id}},
+		{Key: &wire.ConsumerGroupMemberMetadataKey{GroupID: g.id, MemberID: id}},
+	}
+}
+
+// Tombstones implements group.Group.
+func (g *Group) Tombstones() []coordinator.Record {
+	var records []coordinator.Record
+	for _, m := range g.sortedMembers() {
+		records = append(records, g.memberTombstones(m.ID)...)
+	}
+	return append(records,
+		coordinator.Record{Key: &wire.ConsumerGroupTargetAssignmentMetadataKey{GroupID: g.id}},
+		coordinator.Record{Key: &wire.ConsumerGroupMetadataKey{GroupID: g.id}})
+}

@@ -1,0 +1,165 @@
+package consumer
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/millrace-io/millrace/internal/wire"
+	"github.com/millrace-io/millrace/kafka"
+	"github.com/millrace-io/millrace/server/internal/coordinator"
+	"github.com/millrace-io/millrace/server/internal/coordinator/group/assign"
+)
+
+// GroupOf returns the group that a record of the consumer protocol is about, false for any other record.
+func GroupOf(r coordinator.Record) (string, bool) {
+	switch k := r.Key.(type) {
+	case *wire.ConsumerGroupMetadataKey:
+		return k.GroupID, true
+	case *wire.ConsumerGroupPartitionMetadataKey:
+		return k.GroupID, true
+	case *wire.ConsumerGroupMemberMetadataKey:
+		return k.GroupID, true
+	case *wire.ConsumerGroupTargetAssignmentMetadataKey:
+		return k.GroupID, true
+	case *wire.ConsumerGroupTargetAssignmentMemberKey:
+		return k.GroupID, true
+	case *wire.ConsumerGroupCurrentMemberAssignmentKey:
+		return k.GroupID, true
+	case *wire.ConsumerGroupRegularExpressionKey:
+		return k.GroupID, true
+	}
+	return "", false
+}
+
+// Replay changes the group by one of its records.
+func (g *Group) Replay(r coordinator.Record) error {
+	switch k := r.Key.(type) {
+	case *wire.ConsumerGroupMetadataKey:
+		if v, ok := r.Value.(*wire.ConsumerGroupMetadataValue); ok {
+			g.setNumbers(int64(v.Epoch), v.MetadataHash)
+		}
+	case *wire.ConsumerGroupMemberMetadataKey:
+		v, _ := r.Value.(*wire.ConsumerGroupMemberMetadataValue)
+		g.replayMember(k.MemberID, v)
+	case *wire.ConsumerGroupTargetAssignmentMetadataKey:
+		if v, ok := r.Value.(*wire.ConsumerGroupTargetAssignmentMetadataValue); ok {
+			epoch, ms := g.targetEpoch, g.targetMs
+			g.targetEpoch, g.targetMs = v.AssignmentEpoch, v.AssignmentTimestamp
+			g.env.Journal.Did(func() { g.targetEpoch, g.targetMs = epoch, ms })
+		}
+	case *wire.ConsumerGroupTargetAssignmentMemberKey:
+		v, ok := r.Value.(*wire.ConsumerGroupTargetAssignmentMemberValue)
+		if !ok {
+			g.target.Delete(k.MemberID)
+			return nil
+		}
+		set := assign.Set{}
+		for _, t := range v.TopicPartitions {
+			for _, p := range t.Partitions {
+				set.Add(t.TopicID, p)
+			}
+		}
+		g.target.Set(k.MemberID, set.Partitions())
+	case *wire.ConsumerGroupCurrentMemberAssignmentKey:
+		v, _ := r.Value.(*wire.ConsumerGroupCurrentMemberAssignmentValue)
+		return g.replayCurrent(k.MemberID, v)
+	}
+	return nil
+}
+
+func (g *Group) setNumbers(epoch, hash int64) {
+	oldEpoch, oldHash := g.epoch, g.hash
+	g.epoch, g.hash = epoch, hash
+	g.env.Journal.Did(func() { g.epoch, g.hash = oldEpoch, oldHash })
+}
+
+func (g *Group) replayMember(id string, v *wire.ConsumerGroupMemberMetadataValue) {
+	old, _ := g.members.Get(id)
+	if v == nil {
+		if old != nil {
+			if old.Instance != nil {
+				if holder, _ := g.static.Get(*old.Instance); holder == id {
+					g.static.Delete(*old.Instance)
+				}
+			}
+			g.members.Delete(id)
+		}
+		return
+	}
+	m := &Member{ID: id}
+	if old != nil {
+		*m = *old
+	}
+	m.Instance, m.Rack, m.ClientID, m.Host = v.InstanceID, v.RackID, v.ClientID, v.ClientHost
+	m.Topics = slices.Clone(v.SubscribedTopicNames)
+	slices.Sort(m.Topics)
+	m.Topics = slices.Compact(m.Topics)
+	m.Regex = ""
+	if v.SubscribedTopicRegex != nil {
+		m.Regex = *v.SubscribedTopicRegex
+	}
+	m.RebalanceTimeoutMs, m.Assignor = v.RebalanceTimeoutMs, v.ServerAssignor
+	if m.Instance != nil {
+		g.static.Set(*m.Instance, id)
+	}
+	g.members.Set(id, m)
+}
+
+func (g *Group) replayCurrent(id string, v *wire.ConsumerGroupCurrentMemberAssignmentValue) error {
+	old, _ := g.members.Get(id)
+	if old == nil {
+		if v == nil {
+			return nil // the member's own tombstone may have been compacted to before this one
+		}
+		return fmt.Errorf("the group %q has no member %q that could have an assignment", g.id, id)
+	}
+	m := *old
+	if v == nil {
+		m.epoch, m.before, m.state, m.assigned, m.revoking = leaveEpoch, leaveEpoch, stable, nil, nil
+	} else {
+		m.epoch, m.before, m.state = v.MemberEpoch, v.PreviousMemberEpoch, memberState(v.State)
+		assigned, revoking := assign.Set{}, assign.Set{}
+		for _, t := range v.AssignedPartitions {
+			for _, p := range t.Partitions {
+				assigned.Add(t.TopicID, p)
+			}
+		}
+		for _, t := range v.PartitionsPendingRevocation {
+			for _, p := range t.Partitions {
+				revoking.Add(t.TopicID, p)
+			}
+		}
+		m.assigned, m.revoking = assigned.Partitions(), revoking.Partitions()
+	}
+	g.hold(old, &m)
+	g.members.Set(id, &m)
+	return nil
+}
+
+// hold notes who has which partitions, after a member's assignment has changed.
+func (g *Group) hold(old, now *Member) {
+	for _, set := range []assign.Partitions{old.assigned, old.revoking} {
+		for _, t := range set {
+			for _, p := range t.Partitions {
+				if holder, _ := g.holder.Get(partition{t.Topic, p}); holder == old.ID && !now.owns(t.Topic, p) {
+					g.holder.Delete(partition{t.Topic, p})
+				}
+			}
+		}
+	}
+	for _, set := range []assign.Partitions{now.assigned, now.revoking} {
+		for _, t := range set {
+			for _, p := range t.Partitions {
+				if holder, _ := g.holder.Get(partition{t.Topic, p}); holder != now.ID {
+					g.holder.Set(partition{t.Topic, p}, now.ID)
+				}
+			}
+		}
+	}
+}
+
+// free reports whether nobody else has a partition.
+func (g *Group) free(m *Member, topic kafka.TopicID, index int32) bool {
+	holder, held := g.holder.Get(partition{topic, index})
+	return !held || holder == m.ID
+}
