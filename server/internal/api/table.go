@@ -220,6 +220,8 @@ func brokerHandlers() map[wire.APIKey]handler {
 		wire.KeyOffsetCommit:            deferred(offsetCommit),
 		wire.KeyOffsetFetch:             deferred(offsetFetch),
 		wire.KeyOffsetDelete:            deferred(offsetDelete),
+		wire.KeyConsumerGroupHeartbeat:  deferred(consumerGroupHeartbeat),
+		wire.KeyConsumerGroupDescribe:   deferred(consumerGroupDescribe),
 		wire.KeyDescribeConfigs:         answer(describeConfigs),
 		wire.KeyAlterConfigs:            blocking(alterConfigs),
 		wire.KeyIncrementalAlterConfigs: blocking(incrementalAlterConfigs),

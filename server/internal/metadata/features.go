@@ -42,7 +42,7 @@ var features = []feature{
 	{MetadataVersionFeature, FeatureRange{MinMetadataVersion, LatestMetadataVersion}, LatestMetadataVersion},
 	{KRaftVersionFeature, FeatureRange{0, 1}, 1},
 	{EligibleLeaderReplicasFeature, FeatureRange{0, 1}, 1},
-	{GroupVersionFeature, FeatureRange{0, 1}, 0},       // 1 with the coordinator of groups (KIP-848)
+	{GroupVersionFeature, FeatureRange{0, 1}, 1},
 	{TransactionVersionFeature, FeatureRange{0, 2}, 0}, // 2 with the coordinator of transactions (KIP-890)
 	{ShareVersionFeature, FeatureRange{0, 2}, 0},       // 2 with the coordinator of share groups (KIP-932)
 	{StreamsVersionFeature, FeatureRange{0, 1}, 0},     // 1 with streams groups (KIP-1071)

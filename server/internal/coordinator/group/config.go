@@ -8,12 +8,18 @@ import (
 
 	"github.com/millrace-io/millrace/config"
 	"github.com/millrace-io/millrace/internal/record"
+	"github.com/millrace-io/millrace/kafka"
+	"github.com/millrace-io/millrace/server/internal/coordinator/group/assign"
 	"github.com/millrace-io/millrace/server/internal/coordinator/group/classic"
+	"github.com/millrace-io/millrace/server/internal/coordinator/group/consumer"
 )
 
 // Config is what the broker's configuration says to its groups.
 type Config struct {
-	Classic classic.Config
+	Classic  classic.Config
+	Consumer consumer.Config
+	// ConsumerTiming is that of groups that have no settings of their own.
+	ConsumerTiming consumer.Timing
 
 	OffsetMetadataMaxBytes        int
 	OffsetsRetention              time.Duration
@@ -54,13 +60,45 @@ func ParseConfig(get func(key string) string) (Config, error) {
 			MinSessionTimeout: millis("group.min.session.timeout.ms"), MaxSessionTimeout: millis("group.max.session.timeout.ms"),
 			InitialRebalanceDelay: millis("group.initial.rebalance.delay.ms"), MaxSize: int(number("group.max.size")),
 		},
+		Consumer: consumer.Config{MaxSize: int(number("group.consumer.max.size"))},
+		ConsumerTiming: consumer.Timing{
+			SessionTimeout: millis("group.consumer.session.timeout.ms"), HeartbeatInterval: millis("group.consumer.heartbeat.interval.ms"),
+			AssignmentInterval: millis("group.consumer.assignment.interval.ms"),
+		},
 		OffsetMetadataMaxBytes: int(number("offset.metadata.max.bytes")), OffsetsRetention: scaled("offsets.retention.minutes", time.Minute),
 		OffsetsRetentionCheckInterval: millis("offsets.retention.check.interval.ms"), OffsetsCommitTimeout: millis("offsets.commit.timeout.ms"),
 		OffsetsCodec: record.Codec(number("offsets.topic.compression.codec")), AppendLinger: millis("group.coordinator.append.linger.ms"),
 		BatchBytes: int(number("group.coordinator.cached.buffer.max.bytes")), Loaders: int(number("group.coordinator.background.threads")),
 		LoadBufferBytes: int(number("offsets.load.buffer.size")),
 	}
+	names := get("group.consumer.assignors")
+	if names == "" {
+		names = defaultAssignors
+	}
+	for _, name := range config.ParseList(names) {
+		if a := assign.All()[name]; a != nil {
+			c.Consumer.Assignors = append(c.Consumer.Assignors, a)
+		}
+	}
 	return c, errors.Join(wrong...)
+}
+
+// defaultAssignors are all that there are, the default one first.
+const defaultAssignors = "uniform,range"
+
+// timing is what the configuration says to one group: the group's own settings, or the broker's.
+func (c *Coordinator) timing(id string) consumer.Timing {
+	t := c.o.Config.ConsumerTiming
+	own := c.image.Load().Config(kafka.ResourceGroup, id)
+	set := func(key string, to *time.Duration) {
+		if n, err := config.ParseInt64(own[key]); err == nil {
+			*to = time.Duration(n) * time.Millisecond
+		}
+	}
+	set("consumer.session.timeout.ms", &t.SessionTimeout)
+	set("consumer.heartbeat.interval.ms", &t.HeartbeatInterval)
+	set("consumer.assignment.interval.ms", &t.AssignmentInterval)
+	return t
 }
 
 // BrokerKeys returns the broker settings that act in this room.
@@ -74,6 +112,16 @@ func BrokerKeys() []config.Key {
 			Doc: "How long a new classic group waits for more members before its first rebalance ends."},
 		{Name: "group.max.size", Type: config.Int, Default: config.Value("2147483647"), Valid: config.AtLeast(1), Importance: config.Medium,
 			Doc: "How many members a classic group may have."},
+		{Name: "group.consumer.assignors", Type: config.List, Default: config.Value(defaultAssignors), Valid: config.All(config.NonEmpty(), config.ListOf("uniform", "range")), Importance: config.Medium,
+			Doc: "The assignors that members of consumer groups may ask for, the default one first."},
+		{Name: "group.consumer.max.size", Type: config.Int, Default: config.Value("2147483647"), Valid: config.AtLeast(1), Importance: config.Medium,
+			Doc: "How many members a consumer group may have."},
+		{Name: "group.consumer.session.timeout.ms", Type: config.Int, Default: config.Value("45000"), Valid: config.AtLeast(1), Importance: config.Medium,
+			Doc: "For how long a member of a consumer group may be silent before it is taken for dead."},
+		{Name: "group.consumer.heartbeat.interval.ms", Type: config.Int, Default: config.Value("5000"), Valid: config.AtLeast(1), Importance: config.Medium,
+			Doc: "How often members of a consumer group send heartbeats."},
+		{Name: "group.consumer.assignment.interval.ms", Type: config.Int, Default: config.Value("1000"), Valid: config.AtLeast(0), Importance: config.Medium,
+			Doc: "How long lies at least between two assignments of a consumer group (KIP-1263)."},
 		{Name: "group.coordinator.append.linger.ms", Type: config.Int, Default: config.Value("-1"), Valid: config.AtLeast(-1), Importance: config.Medium,
 			Doc: "How long the coordinator collects records before it appends them; -1 for as long as other requests already wait."},
 		{Name: "group.coordinator.cached.buffer.max.bytes", Type: config.Int, Default: config.Value("1048588"), Valid: config.AtLeast(524288), Importance: config.Medium,

@@ -480,10 +480,39 @@ func (w *world) show(b record.Batch) {
 			w.say("%s%s {%s} v%d: generation %d, members [%s]", prefix, name, said, version, v.Generation, strings.Join(members, " "))
 		case *wire.OffsetCommitValue:
 			w.say("%s%s {%s} v%d: %d %q", prefix, name, said, version, v.Offset, v.Metadata)
+		case *wire.ConsumerGroupMetadataValue:
+			w.say("%s%s {%s} v%d: epoch %d", prefix, name, said, version, v.Epoch)
+		case *wire.ConsumerGroupMemberMetadataValue:
+			w.say("%s%s {%s} v%d: reads %v%s", prefix, name, said, version, v.SubscribedTopicNames, map[bool]string{true: ", static"}[v.InstanceID != nil])
+		case *wire.ConsumerGroupTargetAssignmentMetadataValue:
+			w.say("%s%s {%s} v%d: epoch %d", prefix, name, said, version, v.AssignmentEpoch)
+		case *wire.ConsumerGroupTargetAssignmentMemberValue:
+			var to []string
+			for _, t := range v.TopicPartitions {
+				to = append(to, w.topic(t.TopicID, t.Partitions))
+			}
+			w.say("%s%s {%s} v%d: %v", prefix, name, said, version, to)
+		case *wire.ConsumerGroupCurrentMemberAssignmentValue:
+			var has, loses []string
+			for _, t := range v.AssignedPartitions {
+				has = append(has, w.topic(t.TopicID, t.Partitions))
+			}
+			for _, t := range v.PartitionsPendingRevocation {
+				loses = append(loses, w.topic(t.TopicID, t.Partitions))
+			}
+			w.say("%s%s {%s} v%d: epoch %d after %d, state %d, has %v, loses %v", prefix, name, said, version, v.MemberEpoch, v.PreviousMemberEpoch, v.State, has, loses)
 		default:
 			w.say("%s%s {%s} v%d: %+v", prefix, name, said, version, value)
 		}
 	}
+}
+
+// topic names partitions of a topic.
+func (w *world) topic(id kafka.TopicID, partitions []int32) string {
+	if t := w.image.TopicByID(id); t != nil {
+		return fmt.Sprintf("%s%v", t.Name, partitions)
+	}
+	return fmt.Sprintf("?%v", partitions)
 }
 
 // TestTranscripts runs testdata/*.txt: a command, "----", and what it says up to the next empty line. The first line of

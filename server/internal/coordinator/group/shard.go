@@ -8,6 +8,7 @@ import (
 	"github.com/millrace-io/millrace/kafka"
 	"github.com/millrace-io/millrace/server/internal/coordinator"
 	"github.com/millrace-io/millrace/server/internal/coordinator/group/classic"
+	"github.com/millrace-io/millrace/server/internal/coordinator/group/consumer"
 )
 
 // Shard is the state of one partition of __consumer_offsets; it is a coordinator.Machine.
@@ -17,16 +18,18 @@ type Shard struct {
 	journal   *coordinator.Journal
 	timers    *coordinator.Timers
 
-	groups  coordinator.Map[string, Group]
-	offsets offsets
-	classic classic.Env
+	groups   coordinator.Map[string, Group]
+	offsets  offsets
+	classic  classic.Env
+	consumer consumer.Env
 }
 
 // The kinds of timers of a shard. Those of the kinds of groups begin at theirs.
 const (
 	timerExpireOffsets uint8 = iota
 	timerClassic
-	timerNext = timerClassic + classic.Timers
+	timerConsumer = timerClassic + classic.Timers
+	timerEnd      = timerConsumer + consumer.Timers
 )
 
 func newShard(c *Coordinator, s coordinator.Shard) *Shard {
@@ -34,6 +37,8 @@ func newShard(c *Coordinator, s coordinator.Shard) *Shard {
 		c: c, partition: s.Partition, journal: s.Journal, timers: s.Timers,
 		groups: coordinator.NewMap[string, Group](s.Journal), offsets: newOffsets(s.Journal),
 		classic: classic.Env{Config: &c.o.Config.Classic, Timers: s.Timers, NewID: c.o.NewID, TimerKinds: timerClassic},
+		consumer: consumer.Env{Config: &c.o.Config.Consumer, Journal: s.Journal, Timers: s.Timers, TimerKinds: timerConsumer,
+			Image: c.image.Load, Timing: c.timing},
 	}
 }
 
@@ -70,7 +75,10 @@ func (s *Shard) Replay(offset, producerID int64, r coordinator.Record) error {
 		}
 		return s.replayClassic(key.Group, value)
 	}
-	return nil
+	if id, ok := consumer.GroupOf(r); ok {
+		return s.replayConsumer(id, r)
+	}
+	return nil // of a kind of group that is not coordinated here
 }
 
 // valueOf returns the value of a record, nil for a tombstone.
@@ -124,7 +132,10 @@ func (s *Shard) EndTxn(_, producerID int64, commit bool) error {
 func (s *Shard) Loaded(now time.Time) {
 	s.timers.Set(coordinator.Timer{Kind: timerExpireOffsets}, now.Add(s.c.o.Config.OffsetsRetentionCheckInterval))
 	for _, id := range s.sortedGroups() {
-		if g, ok := s.find(id).(*classic.Group); ok {
+		switch g := s.find(id).(type) {
+		case *classic.Group:
+			g.Loaded(now)
+		case *consumer.Group:
 			g.Loaded(now)
 		}
 	}
@@ -135,8 +146,12 @@ func (s *Shard) Expire(t coordinator.Timer, now time.Time) coordinator.Result {
 	switch {
 	case t.Kind == timerExpireOffsets:
 		return s.expireOffsets(t, now)
-	case t.Kind < timerNext:
+	case t.Kind < timerConsumer:
 		if g, ok := s.find(t.Group).(*classic.Group); ok {
+			return g.Expire(t, now)
+		}
+	case t.Kind < timerEnd:
+		if g, ok := s.find(t.Group).(*consumer.Group); ok {
 			return g.Expire(t, now)
 		}
 	}

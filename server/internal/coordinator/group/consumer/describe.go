@@ -11,7 +11,7 @@ import (
 func (g *Group) Describe(now time.Time) wire.ConsumerGroupDescribeResponseGroups {
 	one := wire.NewConsumerGroupDescribeResponseGroups()
 	members := g.sortedMembers()
-	one.GroupID, one.GroupState, one.GroupEpoch, one.AssignmentEpoch = g.id, g.State(now), int32(g.epoch), g.targetEpoch
+	one.GroupID, one.GroupState, one.GroupEpoch, one.AssignmentEpoch = g.id, g.State(now), g.epoch, g.targetEpoch
 	one.AssignorName = g.assignor(members).Name()
 	for _, m := range members {
 		member := wire.NewConsumerGroupDescribeResponseMembers()

@@ -41,20 +41,18 @@ type Group struct {
 
 	members coordinator.Map[string, *Member]
 	// target is what each member is to have, as of targetEpoch.
-	target      coordinator.Map[string, assign.Partitions]
-	epoch, hash numbers
+	target coordinator.Map[string, assign.Partitions]
+	// epoch and hash are of the members and of the topics that they read, as of the last change.
+	epoch       int32
+	hash        int64
 	targetEpoch int32
-	// targetMs is when the target was made, in milliseconds.
-	targetMs int64
+	targetMs    int64 // when the target was made
 	// static finds the member of an instance id, holder the member that has a partition and has not given it up.
 	static coordinator.Map[string, string]
 	holder coordinator.Map[partition, string]
-	// seen is the image whose topics the hash is of.
+	// seen is the newest image of which it is known that the hash is that of its topics.
 	seen *metadata.Image
 }
-
-// numbers is kept apart so that Replay can take it back.
-type numbers = int64
 
 type partition struct {
 	topic kafka.TopicID
@@ -80,7 +78,7 @@ func (g *Group) State(time.Time) string {
 	switch {
 	case g.members.Len() == 0:
 		return "Empty"
-	case int32(g.epoch) > g.targetEpoch:
+	case g.epoch > g.targetEpoch:
 		return "Assigning"
 	}
 	for _, m := range g.members.All() {

@@ -15,8 +15,6 @@ import (
 type Heartbeat struct {
 	*wire.ConsumerGroupHeartbeatRequest
 	ClientID, Host string
-	// Created says that the group was made for this request.
-	Created bool
 }
 
 // Check reports whether a request makes sense by itself.
@@ -75,22 +73,21 @@ func (g *Group) Heartbeat(h *Heartbeat, now time.Time) ([]coordinator.Record, *w
 		records = append(records, g.memberTombstones(takenOver.ID)...)
 	}
 	m := h.update(old)
-	changed := old == nil || takenOver != nil
 	if old == nil || takenOver != nil || !m.sameMetadata(old) {
 		records = append(records, g.memberRecord(m))
-		changed = changed && takenOver == nil || old == nil || !m.sameSubscription(old) || !equalText(m.Rack, old.Rack)
 	}
 	members := g.with(m, takenOver)
-	epoch := int32(g.epoch)
+	epoch, hash := g.epoch, g.hash
 	image := g.env.Image()
-	hash := g.hash
+	changed := old == nil || !m.sameSubscription(old) || !equalText(m.Rack, old.Rack)
 	if changed || g.seen != image {
 		hash = hashOf(image, topicsOf(image, members))
-		g.seen = image
 	}
-	if changed || hash != g.hash || epoch == 0 {
+	if changed || hash != g.hash {
 		epoch++
 		records = append(records, g.epochRecord(epoch, hash))
+	} else {
+		g.seen = image // it brings nothing new, so nobody need look at it again
 	}
 
 	target, _ := g.target.Get(m.ID)
@@ -253,5 +250,5 @@ func (g *Group) dismiss(m *Member) []coordinator.Record {
 	g.unwatch(m.ID)
 	image := g.env.Image()
 	rest := slices.DeleteFunc(g.sortedMembers(), func(o *Member) bool { return o.ID == m.ID })
-	return append(g.memberTombstones(m.ID), g.epochRecord(int32(g.epoch)+1, hashOf(image, topicsOf(image, rest))))
+	return append(g.memberTombstones(m.ID), g.epochRecord(g.epoch+1, hashOf(image, topicsOf(image, rest))))
 }

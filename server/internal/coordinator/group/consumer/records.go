@@ -17,6 +17,7 @@ func (g *Group) memberRecord(m *Member) coordinator.Record {
 	if m.Regex != "" {
 		v.SubscribedTopicRegex = &m.Regex
 	}
+	v.ClassicMemberMetadata = nil // whose default is not null
 	return coordinator.Record{Key: &wire.ConsumerGroupMemberMetadataKey{GroupID: g.id, MemberID: m.ID}, Value: v}
 }
 

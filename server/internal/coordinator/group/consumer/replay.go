@@ -36,7 +36,7 @@ func (g *Group) Replay(r coordinator.Record) error {
 	switch k := r.Key.(type) {
 	case *wire.ConsumerGroupMetadataKey:
 		if v, ok := r.Value.(*wire.ConsumerGroupMetadataValue); ok {
-			g.setNumbers(int64(v.Epoch), v.MetadataHash)
+			g.setEpoch(v.Epoch, v.MetadataHash)
 		}
 	case *wire.ConsumerGroupMemberMetadataKey:
 		v, _ := r.Value.(*wire.ConsumerGroupMemberMetadataValue)
@@ -67,7 +67,7 @@ func (g *Group) Replay(r coordinator.Record) error {
 	return nil
 }
 
-func (g *Group) setNumbers(epoch, hash int64) {
+func (g *Group) setEpoch(epoch int32, hash int64) {
 	oldEpoch, oldHash := g.epoch, g.hash
 	g.epoch, g.hash = epoch, hash
 	g.env.Journal.Did(func() { g.epoch, g.hash = oldEpoch, oldHash })

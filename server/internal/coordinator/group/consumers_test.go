@@ -1,0 +1,106 @@
+package group
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/millrace-io/millrace/internal/wire"
+	"github.com/millrace-io/millrace/kafka"
+)
+
+func init() {
+	commands["beat"] = (*world).beat
+	commands["describeconsumers"] = (*world).describeConsumers
+}
+
+// owned reads topic/0+1+2,u/3 as partitions by topic id.
+func (w *world) owned(text string) []wire.ConsumerGroupHeartbeatRequestTopicPartitions {
+	list := []wire.ConsumerGroupHeartbeatRequestTopicPartitions{}
+	if text == "none" {
+		return list
+	}
+	for _, one := range strings.Split(text, ",") {
+		topic, numbers, _ := strings.Cut(one, "/")
+		t := wire.ConsumerGroupHeartbeatRequestTopicPartitions{TopicID: w.image.Topic(topic).ID}
+		for _, n := range strings.Split(numbers, "+") {
+			p, err := strconv.Atoi(n)
+			if err != nil {
+				panic(err)
+			}
+			t.Partitions = append(t.Partitions, int32(p))
+		}
+		list = append(list, t)
+	}
+	return list
+}
+
+// beat LABEL GROUP [epoch=] [topics=t+u] [owns=t/0+1,u/0] [instance=] [assignor=] [as=] [v=]: the first one of a member, or
+// one with epoch=0, joins.
+func (w *world) beat(args []string, o options) {
+	m := w.member(args[0])
+	if m.id == "" {
+		m.id, m.generation = args[0], 0
+	}
+	request := wire.NewConsumerGroupHeartbeatRequest()
+	request.GroupID, request.MemberID, request.MemberEpoch = args[1], o.get("as", m.id), int32(o.number("epoch", int(m.generation)))
+	if request.MemberEpoch == 0 {
+		request.RebalanceTimeoutMs = o.millis("rebalance", "60s")
+		request.SubscribedTopicNames = strings.Split(o.get("topics", "t"), "+")
+		request.TopicPartitions = w.owned("none")
+	} else if topics, ok := o["topics"]; ok {
+		request.SubscribedTopicNames = strings.Split(topics, "+")
+	}
+	if owns, ok := o["owns"]; ok {
+		request.TopicPartitions = w.owned(owns)
+	}
+	if instance, ok := o["instance"]; ok {
+		m.instance = &instance
+	}
+	request.InstanceID = m.instance
+	if assignor, ok := o["assignor"]; ok {
+		request.ServerAssignor = &assignor
+	}
+	w.c.ConsumerGroupHeartbeat(request, Caller{ClientID: args[0], Host: "/h", Version: int16(o.number("v", 1))}, func(r *wire.ConsumerGroupHeartbeatResponse, err error) {
+		if err != nil {
+			w.say("%s: %v", args[0], kafka.CodeOf(err))
+			return
+		}
+		m.id, m.generation = *r.MemberID, r.MemberEpoch
+		w.say("%s: epoch %d%s", args[0], r.MemberEpoch, w.assignment(r.Assignment))
+	})
+}
+
+func (w *world) assignment(a *wire.ConsumerGroupHeartbeatResponseAssignment) string {
+	if a == nil {
+		return ""
+	}
+	words := []string{}
+	for _, t := range a.TopicPartitions {
+		words = append(words, w.topic(t.TopicID, t.Partitions))
+	}
+	if len(words) == 0 {
+		return ", assigned nothing"
+	}
+	return ", assigned " + strings.Join(words, " ")
+}
+
+func (w *world) describeConsumers(args []string, _ options) {
+	w.c.ConsumerGroupDescribe(args[0], func(g wire.ConsumerGroupDescribeResponseGroups, err error) {
+		if err != nil {
+			w.say("describe: %v", kafka.CodeOf(err))
+			return
+		}
+		w.say("describe: %s %s, epoch %d, assigned in %d by %s", g.GroupID, g.GroupState, g.GroupEpoch, g.AssignmentEpoch, g.AssignorName)
+		for _, m := range g.Members {
+			has, wants := []string{}, []string{}
+			for _, t := range m.Assignment.TopicPartitions {
+				has = append(has, fmt.Sprintf("%s%v", t.TopicName, t.Partitions))
+			}
+			for _, t := range m.TargetAssignment.TopicPartitions {
+				wants = append(wants, fmt.Sprintf("%s%v", t.TopicName, t.Partitions))
+			}
+			w.say("  %s epoch %d reads %v, has %v of %v", w.label(m.MemberID), m.MemberEpoch, m.SubscribedTopicNames, has, wants)
+		}
+	})
+}
