@@ -22,7 +22,7 @@ import (
 var served = map[string][3]int16{ // least and highest level, and the level of a new cluster
 	"metadata.version":                 {7, 33, 33},
 	"kraft.version":                    {0, 1, 1},
-	"eligible.leader.replicas.version": {0, 1, 1},
+	"eligible.leader.replicas.version": {0, 1, 1}, "group.version": {0, 1, 1},
 }
 
 // memoryNode starts a node on a disk in memory, formatted or not.
