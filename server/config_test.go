@@ -241,3 +241,46 @@ func TestEverySettingThatIsReadIsDeclared(t *testing.T) {
 		return 0
 	})
 }
+
+// Every key of Kafka is understood: it acts, or it is accepted and named in the one warning with why it does nothing, or it is
+// refused because a node that ignored it would let something through. None is an unknown key, and a bad value of none passes.
+func TestEveryKeyOfKafkaIsUnderstood(t *testing.T) {
+	acting := brokerTable()
+	samples := map[config.Type]string{config.Bool: "true", config.Int: "1", config.Short: "1", config.Long: "1", config.Double: "0.5", config.List: "a", config.Class: "a.B", config.Password: "secret", config.String: "x"}
+	counts := map[string]int{}
+	for k := range knownKeys().All() {
+		if declared, ok := acting.Lookup(k.Name); ok && declared.Owner == "" {
+			counts["acts"]++
+			continue // config_test and the rooms' own tests are about them
+		}
+		value := samples[k.Type]
+		if declared, ok := acting.Lookup(k.Name); ok && declared.Default != nil {
+			value = *declared.Default
+		}
+		c, err := NewConfig(with(k.Name, value))
+		switch {
+		case k.Owner == refused:
+			counts["refused"]++
+			if err == nil || !strings.Contains(err.Error(), k.Name+" cannot be obeyed") {
+				t.Errorf("%s: %v", k.Name, err)
+			}
+			continue
+		case err != nil:
+			t.Errorf("%s=%s: %v", k.Name, value, err)
+			continue
+		}
+		counts["accepted"]++
+		warning := inertWarning(c.Inert)
+		if !slices.Equal(c.Inert, []string{k.Name}) || !strings.HasPrefix(warning, "accepted, without an effect in this version: "+k.Name+" (") || strings.Contains(warning, "()") || strings.Contains(warning, "\n") {
+			t.Errorf("%s: inert %v, warned %q", k.Name, c.Inert, warning)
+		}
+		if value != "secret" && (k.Type == config.Bool || k.Type == config.Int || k.Type == config.Long) {
+			if _, err := NewConfig(with(k.Name, "many")); err == nil || !strings.Contains(err.Error(), k.Name) || !strings.Contains(err.Error(), `"many"`) {
+				t.Errorf("%s=many: %v", k.Name, err)
+			}
+		}
+	}
+	if counts["acts"] < 80 || counts["accepted"] < 250 || counts["refused"] < 4 {
+		t.Errorf("%v", counts)
+	}
+}

@@ -272,3 +272,32 @@ func TestLimitsOfConnectionsChangeWhileTheNodeRuns(t *testing.T) {
 		t.Error("after a restart the limit is forgotten")
 	}
 }
+
+// A controller alone serves its listener (KIP-919), and no other.
+func TestAControllerAlone(t *testing.T) {
+	s := started(t, on(t, vfs.NewMem(), "process.roles", "controller", "listeners", "CONTROLLER://127.0.0.1:0", "controller.listener.names", "CONTROLLER", "controller.quorum.voters", "1@127.0.0.1:9093"))
+	client, err := kgo.NewClient(kgo.SeedBrokers(s.Addr("CONTROLLER").String()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	request := kmsg.NewPtrDescribeClusterRequest()
+	request.Version, request.EndpointType = 1, 2 // controllers
+	seed := client.SeedBrokers()[0]
+	response, err := seed.Request(t.Context(), request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := response.(*kmsg.DescribeClusterResponse); d.ErrorCode != 0 || d.ClusterID != s.ClusterID() || d.ControllerID != 1 {
+		t.Errorf("described as %+v", d)
+	}
+	quorum := kmsg.NewPtrDescribeQuorumRequest()
+	quorum.Topics = []kmsg.DescribeQuorumRequestTopic{{Topic: "__cluster_metadata", Partitions: []kmsg.DescribeQuorumRequestTopicPartition{{}}}}
+	if response, err = seed.Request(t.Context(), quorum); err != nil {
+		t.Fatal(err)
+	}
+	if p := response.(*kmsg.DescribeQuorumResponse).Topics[0].Partitions[0]; p.LeaderID != 1 || len(p.CurrentVoters) != 1 {
+		t.Errorf("the quorum is %+v", p)
+	}
+	wants(t, s, "/readyz", 200, "ready")
+}
