@@ -3,6 +3,7 @@ package speed
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"regexp"
@@ -121,20 +122,56 @@ func (w *row) race(b *testing.B, rounds int, into map[string][]figures) {
 
 // run runs the load once, on a topic of its own that is gone afterwards.
 func (w *row) run(b *testing.B, s server, topic string, seconds int) figures {
-	if w.fill != "" {
-		w.kload(b, s, topic, w.fill, seconds)
-	}
-	f := w.kload(b, s, topic, w.load, seconds)
 	client, err := kgo.NewClient(kgo.SeedBrokers(s.addr))
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer client.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	admin := kadm.NewClient(client)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
+	if err := makeTopic(ctx, admin, topic, w.partitions); err != nil {
+		b.Fatal(err)
+	}
+	if w.fill != "" {
+		w.kload(b, s, topic, w.fill, seconds)
+		rest(b, s.Pid())
+	}
+	f := w.kload(b, s, topic, w.load, seconds)
 	// Some contenders cannot delete; they go with their data after the run.
-	kadm.NewClient(client).DeleteTopics(ctx, topic)
+	admin.DeleteTopics(ctx, topic)
 	return f
+}
+
+// rest waits until a server is done with what the fill left it to do, syncing for one, but not for ever.
+func rest(b *testing.B, pid int) {
+	for range 50 {
+		before := cpuTime(b, pid)
+		time.Sleep(300 * time.Millisecond)
+		if cpuTime(b, pid)-before < 15*time.Millisecond {
+			return
+		}
+	}
+}
+
+// makeTopic makes a topic and waits until the leaders of its partitions answer: Apache Kafka names them before they do.
+func makeTopic(ctx context.Context, admin *kadm.Client, topic string, partitions int32) error {
+	if _, err := admin.CreateTopic(ctx, partitions, 1, nil, topic); err != nil {
+		return fmt.Errorf("create %s: %w", topic, err)
+	}
+	for {
+		offsets, err := admin.ListEndOffsets(ctx, topic)
+		if err == nil {
+			if err = offsets.Error(); err == nil && len(offsets[topic]) == int(partitions) {
+				return nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s is not there: %w", topic, errors.Join(err, ctx.Err()))
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
 }
 
 func (w *row) kload(b *testing.B, s server, topic, load string, seconds int) figures {

@@ -2,7 +2,8 @@ package speed
 
 // row is one load and who takes it.
 type row struct {
-	name string
+	name       string
+	partitions int32
 	// load is what kload is told; fill, where there is one, is what it is told first, unmeasured.
 	fill, load string
 	seconds    int // 0: as the environment says
@@ -10,23 +11,23 @@ type row struct {
 }
 
 const (
-	eightByEight = "-mode produce -raw -partitions 8 -clients 8 -acks 1 "
-	oneMegabyte  = "-mode produce -raw -partitions 1 -clients 1 -acks 1 -batch-bytes 1000000 "
-	records      = "-mode produce -partitions 8 -acks all "
+	eightByEight = "-mode produce -raw -clients 8 -acks 1 "
+	oneMegabyte  = "-mode produce -raw -acks 1 -batch-bytes 1000000 "
+	records      = "-mode produce -acks all "
 )
 
 var rows = []row{
-	{name: "produce 100 KB", load: eightByEight + "-batch-bytes 100000", who: []contender{floor, cache, disk, kafka}},
-	{name: "produce 1 MB", load: oneMegabyte, who: []contender{floor, cache, disk, kafka}},
-	{name: "produce 1 KB", load: eightByEight + "-batch-bytes 1 -record-size 1024 -inflight 20", who: []contender{floor, cache, disk, kafka}},
-	{name: "produce lz4", load: eightByEight + "-batch-bytes 100000 -compression lz4", who: []contender{floor, cache}},
-	{name: "produce zstd", load: eightByEight + "-batch-bytes 100000 -compression zstd", who: []contender{floor, cache}},
-	{name: "fetch 1 MB", fill: oneMegabyte, load: "-mode consume -raw", who: []contender{floor, cache, kafka}},
-	{name: "records", load: records, who: []contender{floor, cache, disk, kafka, fake}},
-	{name: "consume", fill: records, load: "-mode consume", who: []contender{floor, cache, kafka, fake}},
-	{name: "100 partitions", load: "-mode produce -partitions 100 -acks all -record-size 100", who: []contender{floor, cache, disk, kafka}},
-	{name: "ack", load: "-mode produce -raw -partitions 1 -acks 1 -batch-bytes 1 -record-size 1024 -rate 5000", seconds: 5, who: []contender{floor, cache, disk, kafka}},
-	{name: "end to end", load: "-mode e2e -partitions 1 -acks all -rate 2000", seconds: 5, who: []contender{fake, cache, disk, kafka}},
+	{name: "produce 100 KB", partitions: 8, load: eightByEight + "-batch-bytes 100000", who: []contender{floor, cache, disk, kafka}},
+	{name: "produce 1 MB", partitions: 1, load: oneMegabyte, who: []contender{floor, cache, disk, kafka}},
+	{name: "produce 1 KB", partitions: 8, load: eightByEight + "-batch-bytes 1 -record-size 1024 -inflight 20", who: []contender{floor, cache, disk, kafka}},
+	{name: "produce lz4", partitions: 8, load: eightByEight + "-batch-bytes 100000 -compression lz4", who: []contender{floor, cache}},
+	{name: "produce zstd", partitions: 8, load: eightByEight + "-batch-bytes 100000 -compression zstd", who: []contender{floor, cache}},
+	{name: "fetch 1 MB", partitions: 1, fill: oneMegabyte, load: "-mode consume -raw", who: []contender{floor, cache, kafka}},
+	{name: "records", partitions: 8, load: records, who: []contender{floor, cache, disk, kafka, fake}},
+	{name: "consume", partitions: 8, fill: records, load: "-mode consume", who: []contender{floor, cache, kafka, fake}},
+	{name: "100 partitions", partitions: 100, load: "-mode produce -acks all -record-size 100", who: []contender{floor, cache, disk, kafka}},
+	{name: "ack", partitions: 1, load: "-mode produce -raw -acks 1 -batch-bytes 1 -record-size 1024 -rate 5000", seconds: 5, who: []contender{floor, cache, disk, kafka}},
+	{name: "end to end", partitions: 1, load: "-mode e2e -acks all -rate 2000", seconds: 5, who: []contender{fake, cache, disk, kafka}},
 }
 
 // figures are what kload says of one run.

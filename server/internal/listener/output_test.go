@@ -227,3 +227,23 @@ func TestRangesAreReleasedOnce(t *testing.T) {
 		})
 	}
 }
+
+// TestLittleIsCopiedWhenMemoryIsShort: what a slow client may hold of the budget is large only while nobody needs it.
+func TestLittleIsCopiedWhenMemoryIsShort(t *testing.T) {
+	memory := budget.New(256 << 20)
+	o := &output{c: &Conn{l: New(Config{Budget: memory}, nil)}}
+	if got := o.most(); got != copyMost {
+		t.Errorf("with all memory free: %d bytes at a time", got)
+	}
+	if !memory.TryAcquire(128 << 20) {
+		t.Fatal("no memory")
+	}
+	if got := o.most(); got != copyChunk {
+		t.Errorf("with half of the memory in use: %d bytes at a time", got)
+	}
+	memory.Release(128 << 20)
+	memory.Resize(48 << 20)
+	if got := o.most(); got != 48<<20/32 {
+		t.Errorf("of a small budget: %d bytes at a time", got)
+	}
+}

@@ -21,6 +21,9 @@ const (
 	// is given back when it has been sent, and others may be waiting for that.
 	copyChunk = 1 << 20
 	copyLeast = 16 << 10
+	// copyMost is how much is copied for one write while memory is plenty. The more of it there is, the fewer times the
+	// client, and then this side again, sleep and are woken: a quarter of the CPU of a large fetch on loopback.
+	copyMost = 4 << 20
 	// gatherMax is how many pieces one writev takes.
 	gatherMax = 1024
 	// writeTimeout bounds a write without any progress when connections never idle out.
@@ -184,13 +187,24 @@ func (o *output) addRange(r wire.Range) error {
 		if err := o.add(b); err != nil {
 			return err
 		}
-		if o.size >= copyChunk {
+		if o.size >= o.most() {
 			if err := o.flush(); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// most is how much to gather for one write. A slow client holds that much, so it is a small share of the budget, and
+// little when memory gets short.
+func (o *output) most() int {
+	b := o.c.l.cfg.Budget
+	limit := b.Limit()
+	if b.InUse() > limit/4 {
+		return copyChunk
+	}
+	return int(max(copyChunk, min(copyMost, limit/32)))
 }
 
 // buffer finds memory for a copy of up to n bytes, good until the next flush.

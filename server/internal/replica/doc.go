@@ -7,7 +7,9 @@
 // of them counts. In class disk, acks=1 waits for the leader's own flush and the high watermark counts flushed
 // positions, so that acks=all, and everything a consumer ever sees, lies on the disk of every in-sync replica. In
 // class cache it is the appended one that counts, as in Kafka, and the disk follows in the background: by
-// flush.messages and flush.ms, when a segment is rolled, and before a recovery point is saved.
+// flush.messages and flush.ms, and whenever recovery points are saved. A segment that was rolled waits for that, too.
+// Kafka syncs it at once, which competes with the appends and gains nothing: no recovery point is saved any earlier,
+// and by then the operating system has written most of it.
 //
 // # The way of a record
 //

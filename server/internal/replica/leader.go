@@ -101,7 +101,6 @@ func (p *Partition) append(req *AppendRequest, e *AppendEntry, now time.Time) (c
 		return commitlog.AppendInfo{}, err
 	}
 	p.touch()
-	segments := p.log.NumSegments()
 	info, err := p.log.Append(e.Records, commitlog.AppendOptions{LeaderEpoch: p.role.epoch, Origin: req.Origin, ProduceVersion: req.Version}, now)
 	if err != nil {
 		return info, err
@@ -113,7 +112,7 @@ func (p *Partition) append(req *AppendRequest, e *AppendEntry, now time.Time) (c
 		}
 	default:
 		p.raise()
-		if p.log.NumSegments() != segments || p.log.EndOffset()-p.log.Flushed() >= s.log.FlushMessages {
+		if p.log.EndOffset()-p.log.Flushed() >= s.log.FlushMessages {
 			p.dir.sync.add(p)
 		} else {
 			p.dir.pointMoved()
