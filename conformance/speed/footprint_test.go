@@ -228,16 +228,20 @@ func ask(conn net.Conn) error {
 	return err
 }
 
-// settled waits until a process no longer gives memory back, and returns its resident bytes. The Go runtime gives
-// back what it does not need over some minutes; two equal looks five seconds apart are taken for the end.
+// settled waits until a process no longer gives memory back, and returns its resident bytes. A node that is at rest gives
+// back what it does not need within some ten seconds; four equal looks in a row are taken for the end.
 func settled(b *testing.B, pid int) int64 {
-	last := int64(0)
+	last, equal := int64(0), 0
 	for range 36 {
 		now := resident(b, pid)
-		if last > 0 && now >= last-last/100 && now <= last+last/100 {
-			return now
+		if now >= last-last/100 && now <= last+last/100 {
+			equal++
+		} else {
+			equal = 0
 		}
-		last = now
+		if last = now; equal == 4 {
+			break
+		}
 		time.Sleep(5 * time.Second)
 	}
 	return last
