@@ -27,6 +27,12 @@ type FormatOptions struct {
 	StaticVoters bool
 	// Endpoints are the controller's listeners, which a quorum that keeps its voters in its log writes there.
 	Endpoints []Endpoint
+	// VoterDirectoryID is the id that the metadata directory of the first voter gets; zero for a new one.
+	VoterDirectoryID kafka.DirectoryID
+	// Features are the levels that the cluster begins with, metadata.version first; nil for what this version serves.
+	Features []FeatureLevel
+	// Credentials are there from the first moment, so that the nodes themselves can log in with SCRAM.
+	Credentials []Credential
 	// IgnoreFormatted leaves directories that belong to this cluster and node already as they are.
 	IgnoreFormatted bool
 
@@ -88,6 +94,9 @@ func Format(o FormatOptions) (formatted []string, err error) {
 	for _, dir := range missing {
 		p := Properties{ClusterID: o.ClusterID, NodeID: o.NodeID, DirectoryID: kafka.NewUUID()}
 		if dir == dirs[len(dirs)-1] && o.Controller {
+			if !o.VoterDirectoryID.IsZero() {
+				p.DirectoryID = o.VoterDirectoryID
+			}
 			if err := formatMetadata(o, dir, p.DirectoryID); err != nil {
 				return formatted, fmt.Errorf("cannot begin the metadata log in %s: %w", dir, err)
 			}

@@ -11,7 +11,15 @@ import (
 func formatMetadata(o FormatOptions, dir string, id kafka.DirectoryID) error {
 	var records []wire.Message
 	for _, level := range metadata.InitialFeatures() {
-		records = append(records, level)
+		if o.Features == nil {
+			records = append(records, level)
+		}
+	}
+	for _, f := range o.Features {
+		records = append(records, &wire.FeatureLevelRecord{Name: f.Name, FeatureLevel: f.Level})
+	}
+	for i := range o.Credentials {
+		records = append(records, &o.Credentials[i].record)
 	}
 	var voters []quorum.Voter
 	if !o.StaticVoters {

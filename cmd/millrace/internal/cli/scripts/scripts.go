@@ -43,6 +43,7 @@ func All() []Script {
 		{"kafka-dump-log", "Kafka's tool that prints the files of logs", runDumpLog},
 		{"kafka-get-offsets", "Kafka's tool for the offsets of partitions", runGetOffsets},
 		{"kafka-log-dirs", "Kafka's tool for what lies in log directories, as JSON", runLogDirs},
+		{"kafka-storage", "Kafka's tool that formats log directories", runStorage},
 		{"kafka-topics", "Kafka's tool to create, list, describe, alter and delete topics", runTopics},
 	}
 }
