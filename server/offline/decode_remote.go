@@ -20,9 +20,9 @@ func remoteText(m wire.Message) string {
 				return m.SegmentLeaderEpochs[i].LeaderEpoch, m.SegmentLeaderEpochs[i].Offset
 			}), m.SegmentSizeInBytes, custom(m.CustomMetadata), segmentState(m.RemoteLogSegmentState), m.TxnIndexEmpty)
 	case *wire.RemoteLogSegmentMetadataSnapshotRecord:
-		return fmt.Sprintf("RemoteLogSegmentMetadataSnapshot{segmentId=%s, startOffset=%d, endOffset=%d, brokerId=%d, maxTimestampMs=%d, eventTimestampMs=%d, "+
+		return fmt.Sprintf("RemoteLogSegmentMetadataSnapshot{segmentId=%s, startOffset=%d, endOffset=%d, maxTimestampMs=%d, "+
 			"segmentLeaderEpochs=%s, segmentSizeInBytes=%d, customMetadata=%s, state=%s, txnIdxEmpty=%t}",
-			m.SegmentID, m.StartOffset, m.EndOffset, m.BrokerID, m.MaxTimestampMs, m.EventTimestampMs, epochs(len(m.SegmentLeaderEpochs), func(i int) (int32, int64) {
+			m.SegmentID, m.StartOffset, m.EndOffset, m.MaxTimestampMs, epochs(len(m.SegmentLeaderEpochs), func(i int) (int32, int64) {
 				return m.SegmentLeaderEpochs[i].LeaderEpoch, m.SegmentLeaderEpochs[i].Offset
 			}), m.SegmentSizeInBytes, custom(m.CustomMetadata), segmentState(m.RemoteLogSegmentState), m.TxnIndexEmpty)
 	case *wire.RemoteLogSegmentMetadataUpdateRecord:

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"math"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -38,7 +39,7 @@ func (w *jsonWriter) message(m wire.Message) {
 func (w *jsonWriter) fields(structure string, fields []*definitions.Field, v reflect.Value) {
 	w.WriteByte('{')
 	first := true
-	for _, f := range fields {
+	for _, f := range shownOrder(structure, fields) {
 		value := v.FieldByName(f.GoName)
 		if !f.Versions.Contains(w.version) || f.Tag >= 0 && isDefault(f, value) {
 			continue
@@ -51,6 +52,34 @@ func (w *jsonWriter) fields(structure string, fields []*definitions.Field, v ref
 		w.field(structure, f, value)
 	}
 	w.WriteByte('}')
+}
+
+// shownBehind are the tagged fields that Kafka shows among the others, each behind the one it belongs to. On the wire, and
+// in our schemas, they come last.
+var shownBehind = map[string]string{
+	"PartitionRecord.leader_recovery_state":      "leader",
+	"PartitionChangeRecord.directories":          "leader_recovery_state",
+	"TransactionLogValue.next_producer_id":       "producer_id",
+	"TransactionLogValue.previous_producer_id":   "producer_id",
+	"TransactionLogValue.next_producer_epoch":    "producer_epoch",
+	"ShareSnapshotValue.delivery_complete_count": "start_offset",
+	"ShareUpdateValue.delivery_complete_count":   "start_offset",
+}
+
+// shownOrder is the order in which Kafka shows the fields of a struct.
+func shownOrder(structure string, fields []*definitions.Field) []*definitions.Field {
+	var order []*definitions.Field
+	for _, f := range fields {
+		behind := slices.IndexFunc(order, func(o *definitions.Field) bool { return o.Name == shownBehind[structure+"."+f.Name] }) + 1
+		if behind == 0 {
+			behind = len(order)
+		}
+		for behind < len(order) && shownBehind[structure+"."+order[behind].Name] == order[behind-1].Name { // those that came before it
+			behind++
+		}
+		order = slices.Insert(order, behind, f)
+	}
+	return order
 }
 
 func (w *jsonWriter) field(structure string, f *definitions.Field, v reflect.Value) {
@@ -178,10 +207,17 @@ func jsonName(snake string) string {
 // isDefault reports whether a field has the value that stands for one which was not written.
 func isDefault(f *definitions.Field, v reflect.Value) bool {
 	switch {
-	case f.Default == "null" || f.Type == definitions.Struct && !f.Array:
+	case f.Default == "null":
 		return (v.Kind() == reflect.Pointer || v.Kind() == reflect.Slice) && v.IsNil()
+	case f.Type == definitions.Struct && !f.Array:
+		if v.Kind() == reflect.Pointer && v.IsNil() {
+			return false // null is another value than one of defaults
+		}
+		return !slices.ContainsFunc(f.Fields, func(inner *definitions.Field) bool {
+			return !isDefault(inner, reflect.Indirect(v).FieldByName(inner.GoName))
+		})
 	case v.Kind() == reflect.Slice:
-		return v.Len() == 0
+		return v.Len() == 0 && (!f.IsNullable() || !v.IsNil()) // null is another value than empty
 	case f.Default == "":
 		return v.IsZero()
 	case f.Type == definitions.Bool:
