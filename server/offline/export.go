@@ -102,7 +102,7 @@ func (e *exporter) run() (*Moved, error) {
 	for _, l := range landings {
 		into[l.to] = append(into[l.to], l.from)
 		moved.Landings = append(moved.Landings, Landing{l.from.path, l.to})
-		if !l.from.clean && len(l.from.logs) > 0 {
+		if !l.from.clean && l.from.holds {
 			moved.Unclean = append(moved.Unclean, l.from.path)
 		}
 		for _, name := range l.from.logs {

@@ -56,6 +56,8 @@ type importing struct {
 	From    []string `json:"from"`
 	To      []string `json:"to"`
 	Move    bool     `json:"move"`
+	// Metadata is the one of From whose metadata log it was, since a move takes that away.
+	Metadata string `json:"metadata"`
 }
 
 // ErrImporting is wrapped by the error for a directory that holds an import that was not finished.
@@ -105,8 +107,8 @@ func Import(ctx context.Context, o ImportOptions) (*Moved, error) {
 // importer is one run of an import.
 type importer struct {
 	o        ImportOptions
-	targets  []string // the metadata's last
-	resumed  bool     // an earlier run of a move is gone on with
+	targets  []string   // the metadata's last
+	resumed  *importing // an earlier run of a move that is gone on with
 	node     *stopped
 	landings []landing
 	transfer transfer
@@ -131,7 +133,7 @@ func (i *importer) resume() (done bool, err error) {
 		return false, err
 	}
 	var before importing
-	if err := json.Unmarshal(text, &before); err != nil || before.Version != 1 {
+	if err := json.Unmarshal(text, &before); err != nil || before.Version != 1 || !slices.Contains(before.From, before.Metadata) {
 		return false, fmt.Errorf("%s cannot be read; empty the directories of the node and import again", i.marker())
 	}
 	if _, err := ReadProperties(i.o.FS, i.o.Node.metadataDir()); err == nil {
@@ -140,7 +142,7 @@ func (i *importer) resume() (done bool, err error) {
 				return false, err
 			}
 		}
-		return true, i.o.FS.Remove(i.marker())
+		return true, i.unmark()
 	} else if !errors.Is(err, ErrImporting) {
 		return false, err
 	}
@@ -151,7 +153,7 @@ func (i *importer) resume() (done bool, err error) {
 		if !i.o.Move || !slices.Equal(before.From, i.o.From) {
 			return false, fmt.Errorf("an import that moved from %s was not finished, and some is here by now; run it again with --from %s --move", strings.Join(before.From, ","), strings.Join(before.From, ","))
 		}
-		i.resumed = true
+		i.resumed = &before
 		return false, nil
 	}
 	for _, dir := range i.targets { // a copy begins anew: Kafka may have run in between
@@ -179,11 +181,16 @@ func (i *importer) plan() (err error) {
 	if n.nodeID != i.o.Node.NodeID {
 		return fmt.Errorf("%s belongs to node %d, but the properties file says node.id=%d; the metadata names the node by its number, so set node.id=%d", i.o.From[0], n.nodeID, i.o.Node.NodeID, n.nodeID)
 	}
-	metadataFrom := i.o.Node.metadataDir()
-	if n.metadata != nil {
+	var metadataFrom string
+	switch {
+	case n.metadata != nil:
 		metadataFrom = n.metadata.path
-	} else if !i.resumed {
-		return fmt.Errorf("none of %s holds %s-0, the metadata log: name the metadata.log.dir of the node, too", strings.Join(i.o.From, ", "), kafka.MetadataTopic)
+	case i.resumed != nil: // it has been moved
+		metadataFrom = i.o.Node.metadataDir()
+		n.metadata = n.dirs[slices.Index(i.o.From, i.resumed.Metadata)]
+	default:
+		return fmt.Errorf("none of %s holds %s-0, the metadata log: name the metadata.log.dir of the node, too; a Kafka that kept its metadata in ZooKeeper must be moved to KRaft first",
+			strings.Join(i.o.From, ", "), kafka.MetadataTopic)
 	}
 	if err := n.replay(i.o.FS, metadataFrom); err != nil {
 		return err
@@ -217,10 +224,8 @@ func (i *importer) room() error {
 			}
 		}
 	}
-	if m := i.node.metadata; m != nil {
-		if err := add(quorum.Dir(m.path), i.o.Node.metadataDir()); err != nil {
-			return err
-		}
+	if err := add(quorum.Dir(i.node.metadata.path), i.o.Node.metadataDir()); err != nil {
+		return err
 	}
 	if i.o.Move {
 		return nil // mostly a change of names; a disk that another one is moved to says itself when it is full
@@ -231,19 +236,21 @@ func (i *importer) room() error {
 // run does it.
 func (i *importer) run() (*Moved, error) {
 	fsys, n := i.o.FS, i.node
-	text, err := json.Marshal(importing{1, i.o.From, i.targets, i.o.Move})
+	text, err := json.Marshal(importing{1, i.o.From, i.targets, i.o.Move, n.metadata.path})
 	if err != nil {
 		return nil, err
 	}
-	if err := vfs.WriteFileAtomic(fsys, i.marker(), text); err != nil {
-		return nil, err
+	if i.resumed == nil {
+		if err := vfs.WriteFileAtomic(fsys, i.marker(), text); err != nil {
+			return nil, err
+		}
 	}
 	moved := &Moved{ClusterID: n.clusterID, NodeID: n.nodeID, Topics: n.image.NumTopics(), Partitions: n.image.NumPartitions()}
 	into := map[string][]*stoppedDir{}
 	for _, l := range i.landings {
 		into[l.to] = append(into[l.to], l.from)
 		moved.Landings = append(moved.Landings, Landing{l.from.path, l.to})
-		if !l.from.clean && len(l.from.logs) > 0 {
+		if !l.from.clean && l.from.holds {
 			moved.Unclean = append(moved.Unclean, l.from.path)
 		}
 		for _, name := range l.from.logs {
@@ -272,7 +279,15 @@ func (i *importer) run() (*Moved, error) {
 		}
 	}
 	moved.Bytes = i.transfer.progress.BytesTotal
-	return moved, fsys.Remove(i.marker())
+	return moved, i.unmark()
+}
+
+// unmark ends the import: from now on the directories are those of a node like any other.
+func (i *importer) unmark() error {
+	if err := i.o.FS.Remove(i.marker()); err != nil {
+		return err
+	}
+	return i.o.FS.SyncDir(i.o.Node.metadataDir())
 }
 
 // bootstrapFile is where Kafka's formatter left the first records before KIP-1170.
@@ -283,10 +298,7 @@ const bootstrapFile = "bootstrap.checkpoint"
 // snapshot, with the ids of the directories as they are now.
 func (i *importer) metadataLog(now map[kafka.DirectoryID]kafka.DirectoryID) error {
 	m, to := i.node.metadata, i.o.Node.metadataDir()
-	switch {
-	case m == nil:
-		return nil // an earlier run moved it
-	case len(now) > 0:
+	if len(now) > 0 {
 		records, _ := i.node.kafkaRecords(now)
 		return quorum.WriteStored(i.o.FS, to, i.node.stored, records)
 	}

@@ -18,7 +18,9 @@ import (
 )
 
 // Credential is a SCRAM credential that a cluster begins with (KIP-900).
-type Credential struct{ record wire.UserScramCredentialRecord }
+type Credential struct {
+	record wire.UserScramCredentialRecord
+}
 
 // String is the credential's record as Kafka prints it.
 func (c Credential) String() string {

@@ -36,6 +36,9 @@ type stoppedDir struct {
 	logs  []string // names of the directories of partitions, and of strays
 	clean bool
 	epoch int64 // of the broker that stopped cleanly
+	// holds says that it is a log directory rather than one for the metadata alone: it has logs, or had before an import
+	// that is gone on with moved them.
+	holds bool
 }
 
 // checkpoints are Kafka's files in a log directory that say an offset of each partition.
@@ -68,6 +71,8 @@ func openStopped(fsys vfs.FS, dirs []string) (*stopped, error) {
 		if err := d.list(fsys); err != nil {
 			return nil, err
 		}
+		_, err = fsys.Stat(path.Join(dir, checkpoints[0]))
+		d.holds = err == nil || d.clean || len(d.logs) > 0
 		if _, err := fsys.Stat(quorum.Dir(dir)); err == nil {
 			if s.metadata != nil {
 				return nil, fmt.Errorf("%s and %s both hold a metadata log", s.metadata.path, dir)
@@ -227,7 +232,7 @@ func (s *stopped) directoryIDs(landings []landing, targets []string, metadataLog
 func (s *stopped) changes(landings []landing, ids map[string]kafka.DirectoryID) map[kafka.DirectoryID]kafka.DirectoryID {
 	now := map[kafka.DirectoryID]kafka.DirectoryID{}
 	for _, l := range landings {
-		if id := ids[l.to]; id != l.from.id && len(l.from.logs) > 0 {
+		if id := ids[l.to]; id != l.from.id && l.from.holds {
 			now[l.from.id] = id
 		}
 	}
@@ -251,7 +256,7 @@ func (s *stopped) twice() error {
 // writeCheckpoints joins Kafka's checkpoints of the directories that go to one target. The marker of a clean stop stays
 // only where all of them have one.
 func writeCheckpoints(fsys vfs.FS, from []*stoppedDir, to string) error {
-	from = slices.DeleteFunc(slices.Clone(from), func(d *stoppedDir) bool { return len(d.logs) == 0 }) // as one for the metadata alone
+	from = slices.DeleteFunc(slices.Clone(from), func(d *stoppedDir) bool { return !d.holds })
 	clean, epoch := true, int64(-1)
 	for _, d := range from {
 		clean, epoch = clean && d.clean, max(epoch, d.epoch)
