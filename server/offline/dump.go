@@ -15,27 +15,27 @@ import (
 // Batch is a batch of a log file as a dump shows it: what its header claims, true or not. Of a message of the old
 // formats (magic 0 and 1) LastOffset is the offset that it carries, and what those formats have not is -1.
 type Batch struct {
-	Magic                 int8
-	BaseOffset            int64
-	LastOffset            int64
-	Count                 int32
-	BaseSequence          int32
-	LastSequence          int32
-	ProducerID            int64
-	ProducerEpoch         int16
-	LeaderEpoch           int32
-	Transactional         bool
-	Control               bool
-	DeleteHorizon         int64 // ms; -1 none
-	Position              int64 // in the file
-	LogAppendTime         bool
-	MaxTimestamp          int64 // ms
-	Size                  int
-	Codec                 string
-	CRC                   uint32
-	Valid                 bool // the CRC matches
-	timestampless, broken bool
-	bytes                 []byte
+	Magic         int8
+	BaseOffset    int64
+	LastOffset    int64
+	Count         int32
+	BaseSequence  int32
+	LastSequence  int32
+	ProducerID    int64
+	ProducerEpoch int16
+	LeaderEpoch   int32
+	Transactional bool
+	Control       bool
+	DeleteHorizon int64 // ms; -1 none
+	Position      int64 // in the file
+	LogAppendTime bool
+	MaxTimestamp  int64 // ms
+	Size          int
+	Codec         string
+	CRC           uint32
+	Valid         bool // the CRC matches
+	timestampless bool // magic 0
+	bytes         []byte
 }
 
 // TimestampType is Kafka's name for where the timestamps come from.
@@ -82,11 +82,11 @@ func (o *DumpOptions) fs() vfs.FS {
 	return o.FS
 }
 
-// What stands before the length field of a batch with it, and what is needed to tell its format.
+// The head of a batch: what its length does not count, how much of it says its format, and the least that its length is.
 const (
-	logOverhead = 12
-	throughType = 17
-	minBatch    = 14
+	logOverhead  = 12
+	throughMagic = 17
+	minBatch     = 14
 )
 
 // DumpBatches calls visit for every batch of a .log or .checkpoint file, valid or not, in the order of the file. It ends
@@ -131,8 +131,8 @@ type batchWalk struct {
 
 // next reads the next batch; io.EOF where no whole one is left. The batch is valid until the next call.
 func (w *batchWalk) next() (*Batch, error) {
-	var head [throughType]byte
-	if w.end-w.at < throughType {
+	var head [throughMagic]byte
+	if w.end-w.at < throughMagic {
 		return nil, io.EOF
 	}
 	if err := readFull(w.file, head[:], w.at); err != nil {

@@ -112,8 +112,7 @@ func (s *stopped) replay(fsys vfs.FS, metadataLogDir string) (err error) {
 	return nil
 }
 
-// check says what of the node cannot be served by one node of this version. static are the voters that the configuration
-// names, whom the log need not.
+// check says what of the node cannot be served by one node of this version.
 func (s *stopped) check() error {
 	supported := metadata.KafkaFeatures()
 	features := s.image.Features()
