@@ -89,8 +89,14 @@ func NewConfig(properties config.Properties) (*Config, error) {
 	return c, nil
 }
 
-// Static returns the properties as they were set. The caller may change what it gets.
-func (c *Config) Static() map[string]string { return maps.Clone(c.values.set) }
+// Static returns the properties as they were set, and of node.id and its older name broker.id each with the other. The
+// caller may change what it gets.
+func (c *Config) Static() map[string]string {
+	static := maps.Clone(c.values.set)
+	static["node.id"] = strconv.Itoa(int(c.NodeID))
+	static["broker.id"] = static["node.id"]
+	return static
+}
 
 // FormatOptions says what `millrace storage format` has to format for this node; the cluster id is missing.
 func (c *Config) FormatOptions() offline.FormatOptions {

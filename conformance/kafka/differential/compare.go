@@ -30,7 +30,8 @@ func (d Difference) String() string {
 const missing = "(absent)"
 
 // diff compares two rendered answers. Fields are matched by where they are, so that one that is missing on a side does
-// not shift all that follow. Where a side gave no answer that is the one difference, with the codes of the other's.
+// not shift all that follow. Where a side gave no answer that is the one difference, with the codes of the other's; where
+// it lacks an element of an array that is one, with the element's first field.
 func diff(key wire.APIKey, version int16, kafka, millrace []Leaf) []Difference {
 	if x, y := noAnswer(kafka), noAnswer(millrace); x != y {
 		return []Difference{{key.String(), version, "!", "", cmp.Or(x, codesOf(kafka)), cmp.Or(y, codesOf(millrace))}}
@@ -59,6 +60,7 @@ func diff(key wire.APIKey, version int16, kafka, millrace []Leaf) []Difference {
 		ours[p] = append(ours[p], l.Value)
 	}
 	var out []Difference
+	var lacking []lack
 	for _, p := range order {
 		a, b := theirs[p], ours[p]
 		for i := range max(len(a), len(b)) {
@@ -69,12 +71,32 @@ func diff(key wire.APIKey, version int16, kafka, millrace []Leaf) []Difference {
 			if i < len(b) {
 				y = b[i]
 			}
-			if x != y {
-				out = append(out, Difference{key.String(), version, p.path, p.where, x, y})
+			if x == y {
+				continue
 			}
+			if x == missing || y == missing {
+				parent, _ := path.Split(strings.ReplaceAll(p.path, ".", "/"))
+				one := lack{parent, p.where, y == missing}
+				if slices.ContainsFunc(lacking, one.within) {
+					continue
+				}
+				lacking = append(lacking, one)
+			}
+			out = append(out, Difference{key.String(), version, p.path, p.where, x, y})
 		}
 	}
 	return out
+}
+
+// lack is an element that one of the sides lacks.
+type lack struct {
+	parent, where string
+	ours          bool
+}
+
+// within reports whether an element is part of another, or the same.
+func (l lack) within(other lack) bool {
+	return l.ours == other.ours && strings.HasPrefix(l.parent, other.parent) && (l.where == other.where || strings.HasPrefix(l.where, other.where+"/"))
 }
 
 // noAnswer is what came instead of an answer, "" when there is one.

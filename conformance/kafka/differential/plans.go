@@ -37,6 +37,9 @@ var books = map[wire.APIKey]book{
 	wire.KeyDescribeCluster:         {valid: describeClusterValid, bad: describeClusterBad},
 	wire.KeyDescribeTopicPartitions: {valid: describeTopicPartitionsValid, bad: describeTopicPartitionsBad},
 	wire.KeyApiVersions:             {valid: apiVersionsValid, bad: apiVersionsBad},
+	wire.KeyDescribeQuorum:          {valid: describeQuorumValid, bad: describeQuorumBad},
+	wire.KeyElectLeaders:            {valid: electLeadersValid, bad: electLeadersBad},
+	wire.KeyUnregisterBroker:        {valid: unregisterBrokerValid, bad: unregisterBrokerBad},
 }
 
 // keys returns the APIs of books in order.
@@ -100,7 +103,7 @@ func (w *world) filler() {
 // what becomes of them.
 func (w *world) damaged(key wire.APIKey) {
 	// The request comes from a plan of its own, since what it would have changed does not happen.
-	scratch := &world{Rand: w.Rand, seq: &Sequence{API: w.seq.API, Version: w.seq.Version, Seed: w.seq.Seed}, topics: slices.Clone(w.topics), producers: w.producers, n: w.n + 1000}
+	scratch := &world{Rand: w.Rand, listener: w.listener, seq: &Sequence{API: w.seq.API, Version: w.seq.Version, Seed: w.seq.Seed}, topics: slices.Clone(w.topics), producers: w.producers, n: w.n + 1000}
 	for i, t := range scratch.topics {
 		scratch.topics[i] = &topic{name: t.name, configs: t.configs, partitions: slices.Clone(t.partitions)}
 	}
@@ -150,7 +153,7 @@ func (w *world) sweep() {
 
 // readBack fetches every partition of the sequence from its start: what both sides serve must be the same bytes.
 func (w *world) readBack() {
-	for _, t := range w.topics {
+	for _, t := range append(w.apart, w.topics...) {
 		w.add(Step{What: "read back " + t.name, Key: wire.KeyFetch, Version: 12, Make: func(s *Side) wire.Message {
 			f := fetchRequest()
 			topic := wire.FetchRequestTopics{Topic: t.name}

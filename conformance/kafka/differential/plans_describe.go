@@ -26,6 +26,23 @@ var describeLogDirsValid = []move{
 		w.describeLogDirs(wire.DescribeLogDirsRequestTopics{Topic: w.topic().name, Partitions: []int32{0}}, wire.DescribeLogDirsRequestTopics{Topic: "nowhere", Partitions: []int32{0}})
 	},
 	func(w *world) { w.describeLogDirs([]wire.DescribeLogDirsRequestTopics{}...) },
+	func(w *world) { // after records came and went
+		t := w.makeTopic(2, nil)
+		b := w.batch(2)
+		b.codec = 0
+		w.produce(t, 0, b, -1)
+		w.produce(t, 1, b, -1)
+		w.deleteRecords(t.name, 1, -1)
+		w.describeLogDirs(wire.DescribeLogDirsRequestTopics{Topic: t.name, Partitions: []int32{1, 0}})
+		t.partitions[1].start, t.partitions[1].end = 2, 2
+	},
+	func(w *world) { // the empty list of topics is none
+		w.add(Step{What: "describe no log directories", Key: wire.KeyDescribeLogDirs, Version: w.at(wire.KeyDescribeLogDirs), Make: func(s *Side) wire.Message {
+			r := wire.NewDescribeLogDirsRequest()
+			r.Topics = []wire.DescribeLogDirsRequestTopics{}
+			return r
+		}})
+	},
 }
 
 var describeLogDirsBad = []move{
@@ -79,6 +96,13 @@ func (w *world) describeTopicPartitions(limit int32, cursor *wire.DescribeTopicP
 var describeTopicPartitionsValid = []move{
 	func(w *world) { w.describeTopicPartitions(2000, nil, w.topic().name) },
 	func(w *world) { w.describeTopicPartitions(2000, nil) },
+	func(w *world) { // page by page
+		t, u := w.makeTopic(3, nil), w.makeTopic(2, nil)
+		w.describeTopicPartitions(3, nil, t.name, u.name)
+		w.describeTopicPartitions(4, nil, u.name, t.name)
+		w.describeTopicPartitions(3, &wire.DescribeTopicPartitionsRequestCursor{TopicName: u.name, PartitionIndex: 0}, u.name, t.name)
+		w.describeTopicPartitions(5, nil, t.name, u.name)
+	},
 	func(w *world) { w.makeTopic(3, nil); w.describeTopicPartitions(int32(1+w.IntN(3)), nil) },
 	func(w *world) {
 		t := w.makeTopic(3, nil)
@@ -105,7 +129,46 @@ var describeTopicPartitionsBad = []move{
 		w.describeTopicPartitions(10, &wire.DescribeTopicPartitionsRequestCursor{TopicName: w.topic().name, PartitionIndex: 500})
 	},
 	func(w *world) { name := w.topic().name; w.describeTopicPartitions(10, nil, name, name) },
+	func(w *world) { w.describeTopicPartitions(1, nil, "nowhere", w.topic().name, w.makeTopic(2, nil).name) },
+	func(w *world) { w.describeTopicPartitions(3000, nil, "a", "", "b") },
+	func(w *world) { // a cursor before, behind and in the midst of what is asked for
+		t, u := w.makeTopic(2, nil), w.makeTopic(2, nil)
+		for _, at := range []string{"a", t.name, t.name + "0", u.name, "zz", ""} {
+			w.describeTopicPartitions(10, &wire.DescribeTopicPartitionsRequestCursor{TopicName: at, PartitionIndex: 1}, u.name, t.name)
+		}
+	},
 	func(w *world) { w.describeTopicPartitions(10, nil, "") },
+}
+
+func (w *world) describeQuorum(topics ...wire.DescribeQuorumRequestTopics) {
+	w.add(Step{What: "describe the quorum", Key: wire.KeyDescribeQuorum, Version: w.at(wire.KeyDescribeQuorum), Conn: w.on(wire.KeyDescribeQuorum), Make: func(s *Side) wire.Message {
+		r := wire.NewDescribeQuorumRequest()
+		r.Topics = topics
+		return r
+	}})
+}
+
+func quorumOf(topic string, partitions ...int32) wire.DescribeQuorumRequestTopics {
+	one := wire.DescribeQuorumRequestTopics{TopicName: topic}
+	for _, p := range partitions {
+		one.Partitions = append(one.Partitions, wire.DescribeQuorumRequestPartitions{PartitionIndex: p})
+	}
+	return one
+}
+
+var describeQuorumValid = []move{
+	func(w *world) { w.describeQuorum(quorumOf("__cluster_metadata", 0)) },
+}
+
+var describeQuorumBad = []move{
+	func(w *world) { w.describeQuorum() },
+	func(w *world) { w.describeQuorum(quorumOf("__cluster_metadata")) },
+	func(w *world) { w.describeQuorum(quorumOf("__cluster_metadata", 1)) },
+	func(w *world) { w.describeQuorum(quorumOf("__cluster_metadata", 0, 1)) },
+	func(w *world) { w.describeQuorum(quorumOf("__cluster_metadata", 0), quorumOf("__cluster_metadata", 0)) },
+	func(w *world) { w.describeQuorum(quorumOf("__cluster_metadata", 0), quorumOf(w.topic().name, 0)) },
+	func(w *world) { w.describeQuorum(quorumOf(w.topic().name, 0)) },
+	func(w *world) { w.describeQuorum(quorumOf("", 0)) },
 }
 
 func (w *world) apiVersions(conn, name, software string, version int16, change func(s *Side, r *wire.ApiVersionsRequest)) {
@@ -138,6 +201,16 @@ var apiVersionsBad = []move{
 	},
 	func(w *world) {
 		w.apiVersions("", "ok", "1", w.at(wire.KeyApiVersions), func(s *Side, r *wire.ApiVersionsRequest) { r.ClusterID, r.NodeID = ptr("another"), 1 })
+	},
+	func(w *world) { // half of a node: its number or its cluster alone
+		w.apiVersions("", "ok", "1", w.at(wire.KeyApiVersions), func(s *Side, r *wire.ApiVersionsRequest) { r.ClusterID = &s.ClusterID })
+		w.apiVersions("", "", "1", w.at(wire.KeyApiVersions), func(s *Side, r *wire.ApiVersionsRequest) { r.ClusterID, r.NodeID = &s.ClusterID, 1 })
+	},
+	func(w *world) { // what is not answered here
+		w.add(Step{What: "produce to a controller", Key: wire.KeyProduce, Version: w.version(wire.KeyProduce), Conn: controllerConn, Make: func(s *Side) wire.Message { return wire.NewProduceRequest() }},
+			Step{What: "metadata of a controller", Key: wire.KeyMetadata, Version: w.version(wire.KeyMetadata), Conn: controllerConn, Make: func(s *Side) wire.Message { return wire.NewMetadataRequest() }},
+			Step{What: "a heartbeat to a broker", Key: wire.KeyBrokerHeartbeat, Version: 0, Make: func(s *Side) wire.Message { return wire.NewBrokerHeartbeatRequest() }})
+		w.apiVersions("", "ok", "1", w.at(wire.KeyApiVersions), nil)
 	},
 	func(w *world) { // a version of the future
 		w.add(Step{What: "api versions of the future", Key: wire.KeyApiVersions, Version: w.at(wire.KeyApiVersions), Make: func(s *Side) wire.Message {

@@ -108,11 +108,26 @@ func (s *Side) field(out *[]Leaf, v reflect.Value, f *definitions.Field, version
 		s.fields(out, reflect.Indirect(v), f.Fields, version, path, where)
 	case f.Type == definitions.Records:
 		add(s.batches(reflect.Indirect(v).Bytes(), s.isRecoded(where)))
+	case ownPaths[path] != "":
+		add(ownPaths[path])
+	case path == "topics.partitions.leader_epoch" && strings.HasPrefix(where, `"__cluster_metadata"`):
+		add("some epoch")
 	case f.Name == "partition_size" && s.isRecoded(where):
 		add("some bytes")
 	default:
 		add(s.scalar(reflect.Indirect(v), f))
 	}
+}
+
+// ownPaths are fields whose values are each server's own, with what is shown instead: how far the metadata log has come.
+var ownPaths = map[string]string{
+	"topics.partitions.high_watermark":                          "some offset", // of DescribeQuorum
+	"topics.partitions.current_voters.log_end_offset":           "some offset",
+	"topics.partitions.current_voters.last_fetch_timestamp":     "some time",
+	"topics.partitions.current_voters.last_caught_up_timestamp": "some time",
+	"topics.partitions.observers.log_end_offset":                "some offset",
+	"topics.partitions.observers.last_fetch_timestamp":          "some time",
+	"topics.partitions.observers.last_caught_up_timestamp":      "some time",
 }
 
 // isRecoded reports whether a place is about a topic whose batches the server compresses itself.
@@ -129,7 +144,7 @@ func (s *Side) isRecoded(where string) bool {
 var identities = map[string]bool{
 	"name": true, "topic": true, "topic_name": true, "topic_id": true, "partition_index": true, "partition": true, "index": true,
 	"resource_type": true, "resource_name": true, "node_id": true, "broker_id": true, "api_key": true, "producer_id": true,
-	"batch_index": true, "host": false, "log_dir": false,
+	"batch_index": true, "replica_id": true, "host": false, "log_dir": false,
 }
 
 func (s *Side) identity(v reflect.Value, fields []*definitions.Field, version int16) string {
@@ -183,8 +198,8 @@ func (s *Side) scalar(v reflect.Value, f *definitions.Field) string {
 	if v.Type() == reflect.TypeFor[kafka.ErrorCode]() {
 		return kafka.ErrorCode(v.Int()).String()
 	}
-	if v.CanInt() {
-		n := v.Int()
+	if v.CanInt() || v.CanUint() {
+		n := number(v)
 		switch f.Name {
 		case "throttle_time_ms":
 			return "0" // quotas have tests of their own
@@ -204,6 +219,13 @@ func (s *Side) scalar(v reflect.Value, f *definitions.Field) string {
 		return fmt.Sprint(n)
 	}
 	return fmt.Sprint(v.Interface())
+}
+
+func number(v reflect.Value) int64 {
+	if v.CanUint() {
+		return int64(v.Uint())
+	}
+	return v.Int()
 }
 
 // clockFrom is when the clock began, in milliseconds: plans use timestamps well below it, so what lies above was

@@ -9,8 +9,10 @@ import (
 	"io"
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"time"
 
+	"github.com/klauspost/compress/snappy"
 	"github.com/klauspost/compress/zstd"
 	"github.com/pierrec/lz4/v4"
 	"github.com/twmb/franz-go/pkg/kbin"
@@ -67,8 +69,10 @@ type world struct {
 	*rand.Rand
 	seq       *Sequence
 	topics    []*topic
-	producers int // ids handed out so far
-	n         int // for unique names
+	apart     []*topic // see makeApart
+	producers int      // ids handed out so far
+	n         int      // for unique names
+	listener  string   // where requests of the sequence's own API go
 }
 
 type topic struct {
@@ -85,7 +89,11 @@ type partition struct {
 }
 
 func newWorld(seed uint64, q *Sequence) *world {
-	return &world{Rand: rand.New(rand.NewPCG(seed, 77)), seq: q}
+	w := &world{Rand: rand.New(rand.NewPCG(seed, 77)), seq: q}
+	if w.IntN(4) == 0 {
+		w.listener = controllerConn
+	}
+	return w
 }
 
 func (w *world) add(steps ...Step) { w.seq.Steps = append(w.seq.Steps, steps...) }
@@ -97,6 +105,18 @@ func (w *world) last() *Step { return &w.seq.Steps[len(w.seq.Steps)-1] }
 func (w *world) version(key wire.APIKey) int16 {
 	info, _ := wire.Lookup(key)
 	return info.MinVersion + int16(w.IntN(int(info.MaxVersion-info.MinVersion)+1))
+}
+
+// controllerAPIs are those that clients may send to controllers as well (KIP-919).
+var controllerAPIs = []wire.APIKey{wire.KeyApiVersions, wire.KeyCreateTopics, wire.KeyDeleteTopics, wire.KeyCreatePartitions, wire.KeyDescribeConfigs, wire.KeyAlterConfigs,
+	wire.KeyIncrementalAlterConfigs, wire.KeyDescribeQuorum, wire.KeyElectLeaders, wire.KeyUnregisterBroker}
+
+// on is the connection that a request of an API goes to: of the sequence's own API perhaps the one to the controller.
+func (w *world) on(key wire.APIKey) string {
+	if key != w.seq.API || !slices.Contains(controllerAPIs, key) {
+		return ""
+	}
+	return w.listener
 }
 
 // at is the version a step of this API takes: the sequence's own for the API it is about, otherwise any.
@@ -125,7 +145,20 @@ func (t *topic) recoded() bool {
 
 // makeTopic creates a topic on both sides and waits until they serve it.
 func (w *world) makeTopic(partitions int, configs map[string]string) *topic {
-	t := &topic{name: w.name(), partitions: make([]partition, partitions), configs: configs}
+	return w.makeNamed(w.name(), partitions, configs)
+}
+
+// makeApart is makeTopic for records that the two sides are known to store differently: known.txt tells the topic by
+// its name's end, and no other move uses it.
+func (w *world) makeApart(why string, configs map[string]string) *topic {
+	t := w.makeNamed(w.name()+"-"+why, 1, configs)
+	w.topics = w.topics[:len(w.topics)-1]
+	w.apart = append(w.apart, t)
+	return t
+}
+
+func (w *world) makeNamed(name string, partitions int, configs map[string]string) *topic {
+	t := &topic{name: name, partitions: make([]partition, partitions), configs: configs}
 	for i := range t.partitions {
 		t.partitions[i].sequence = make(map[int]int32)
 	}
@@ -206,21 +239,61 @@ func gone(name string) func(s *Side) (bool, error) {
 
 // configured waits until the broker shows a topic's config with a value.
 func configured(name, key, value string) func(s *Side) (bool, error) {
+	return configuredOn(kafka.ResourceTopic, name, key, value)
+}
+
+// configuredOn is configured for any resource.
+func configuredOn(kind kafka.ResourceType, name, key, value string) func(s *Side) (bool, error) {
 	return func(s *Side) (bool, error) {
-		r := wire.NewDescribeConfigsRequest()
-		r.Resources = []wire.DescribeConfigsRequestResources{{ResourceType: int8(kafka.ResourceTopic), ResourceName: name, ConfigurationKeys: []string{key}}}
-		reply, err := s.call(r, wire.KeyDescribeConfigs, 4)
+		shown, err := s.config(kind, name, key)
+		return shown != nil && *shown == value, err
+	}
+}
+
+// unconfigured waits until the broker shows neither of two values for one of its settings.
+func unconfigured(key, one, other string) func(s *Side) (bool, error) {
+	return func(s *Side) (bool, error) {
+		shown, err := s.config(kafka.ResourceBroker, "1", key)
+		return err == nil && (shown == nil || *shown != one && *shown != other), err
+	}
+}
+
+// config asks for a setting, nil when there is none.
+func (s *Side) config(kind kafka.ResourceType, name, key string) (*string, error) {
+	r := wire.NewDescribeConfigsRequest()
+	r.Resources = []wire.DescribeConfigsRequestResources{{ResourceType: int8(kind), ResourceName: name, ConfigurationKeys: []string{key}}}
+	reply, err := s.call(r, wire.KeyDescribeConfigs, 4)
+	if err != nil {
+		return nil, err
+	}
+	for _, result := range reply.(*wire.DescribeConfigsResponse).Results {
+		for _, c := range result.Configs {
+			if c.Name == key {
+				return c.Value, nil
+			}
+		}
+	}
+	return nil, nil
+}
+
+// listed waits until a resource of a type has settings, unlisted until it has none.
+func listed(kind int8, name string) func(s *Side) (bool, error) {
+	return func(s *Side) (bool, error) {
+		r := wire.NewListConfigResourcesRequest()
+		r.ResourceTypes = []int8{kind}
+		reply, err := s.call(r, wire.KeyListConfigResources, 1)
 		if err != nil {
 			return false, err
 		}
-		for _, result := range reply.(*wire.DescribeConfigsResponse).Results {
-			for _, c := range result.Configs {
-				if c.Name == key && c.Value != nil && *c.Value == value {
-					return true, nil
-				}
-			}
-		}
-		return false, nil
+		return slices.ContainsFunc(reply.(*wire.ListConfigResourcesResponse).ConfigResources, func(c wire.ListConfigResourcesResponseConfigResources) bool { return c.ResourceName == name }), nil
+	}
+}
+
+func unlisted(kind int8, name string) func(s *Side) (bool, error) {
+	is := listed(kind, name)
+	return func(s *Side) (bool, error) {
+		yes, err := is(s)
+		return err == nil && !yes, err
 	}
 }
 
@@ -252,6 +325,8 @@ type batch struct {
 	baseOffset int64
 	magic      int8
 	damage     func([]byte)
+	tail       []byte // behind the records
+	again      bool   // the batch stands there twice
 	lastDelta  *int32
 	count      *int32
 }
@@ -267,6 +342,9 @@ type kbinHeader struct{ key, value []byte }
 
 func (w *world) batch(n int) *batch {
 	b := &batch{producer: -1, epoch: -1, sequence: -1, magic: 2, codec: [...]int16{0, 0, 0, 1, 3, 4}[w.IntN(6)]}
+	if codec := w.IntN(14); codec == 13 {
+		b.codec = 2
+	}
 	for range n {
 		r := record{timestamp: baseTime + int64(w.IntN(1_000_000)), value: w.bytes(40)}
 		if w.IntN(2) == 0 {
@@ -317,7 +395,7 @@ func (b *batch) bytes(s *Side) []byte {
 		payload = kbin.AppendVarint(payload, int32(len(body)))
 		payload = append(payload, body...)
 	}
-	payload = compress(payload, b.codec)
+	payload = compress(append(payload, b.tail...), b.codec)
 	out := make([]byte, 61, 61+len(payload))
 	out = append(out, payload...)
 	binary.BigEndian.PutUint64(out, uint64(b.baseOffset))
@@ -347,6 +425,9 @@ func (b *batch) bytes(s *Side) []byte {
 	if b.damage != nil {
 		b.damage(out)
 	}
+	if b.again {
+		out = append(out, out...)
+	}
 	return out
 }
 
@@ -369,6 +450,8 @@ func compress(b []byte, codec int16) []byte {
 		z := gzip.NewWriter(&out)
 		z.Write(b)
 		z.Close()
+	case 2:
+		return snappy.Encode(nil, b)
 	case 3:
 		z := lz4.NewWriter(&out)
 		z.Write(b)
@@ -391,6 +474,8 @@ func decompress(b []byte, codec int16) ([]byte, error) {
 			return nil, err
 		}
 		return io.ReadAll(z)
+	case 2:
+		return snappy.Decode(nil, b)
 	case 3:
 		return io.ReadAll(lz4.NewReader(bytes.NewReader(b)))
 	case 4:

@@ -14,7 +14,7 @@ func deleteRecords(c *call, request *wire.DeleteRecordsRequest) wire.Message {
 	response := wire.NewDeleteRecordsResponse()
 	var waiting sync.WaitGroup
 	timeout := time.Duration(request.TimeoutMs) * time.Millisecond
-	for _, t := range request.Topics {
+	for _, t := range lastOffsets(request.Topics) {
 		partitions := make([]wire.DeleteRecordsResponsePartitions, len(t.Partitions))
 		response.Topics = append(response.Topics, wire.DeleteRecordsResponseTopics{Name: t.Name, Partitions: partitions})
 		allowed := c.allowed(OpDelete, ResTopic, t.Name)
@@ -38,4 +38,29 @@ func deleteRecords(c *call, request *wire.DeleteRecordsRequest) wire.Message {
 	}
 	waiting.Wait()
 	return response
+}
+
+// lastOffsets names each topic and each partition once; of several offsets for one the last counts.
+func lastOffsets(topics []wire.DeleteRecordsRequestTopics) []wire.DeleteRecordsRequestTopics {
+	var kept []wire.DeleteRecordsRequestTopics
+	places := make(map[string]int)
+	at := make(map[kafka.TopicPartition]int)
+	for _, t := range topics {
+		for _, p := range t.Partitions {
+			place, known := places[t.Name]
+			if !known {
+				place = len(kept)
+				places[t.Name] = place
+				kept = append(kept, wire.DeleteRecordsRequestTopics{Name: t.Name})
+			}
+			to, tp := &kept[place], kafka.TopicPartition{Topic: t.Name, Partition: p.PartitionIndex}
+			if i, seen := at[tp]; seen {
+				to.Partitions[i] = p
+				continue
+			}
+			at[tp] = len(to.Partitions)
+			to.Partitions = append(to.Partitions, p)
+		}
+	}
+	return kept
 }

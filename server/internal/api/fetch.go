@@ -78,6 +78,9 @@ func (t *Table) fetch(r *listener.Request) {
 				LastFetchedEpoch: p.LastFetchedEpoch, LogStartOffset: p.LogStartOffset, MaxBytes: p.MaxBytes, HighWatermark: p.HighWatermark})
 		}
 	}
+	if repeated(f.Partitions) {
+		f.Partitions = lastOfEach(f.Partitions)
+	}
 	for i := range in.Forgotten {
 		topic := &in.Forgotten[i]
 		name := t.topicName(f.Version, topic.TopicID, topic.Name)
@@ -89,6 +92,50 @@ func (t *Table) fetch(r *listener.Request) {
 	r.OnClose(c.cancel)
 	t.o.Replicas.Fetch(f)
 }
+
+// repeated reports whether a request asks for a partition more than once.
+func repeated(asked []replica.FetchPartition) bool {
+	if len(asked) <= 16 {
+		for i := range asked {
+			for j := range i {
+				if asked[i].Partition == asked[j].Partition && fetchedPlace(&asked[i]) == fetchedPlace(&asked[j]) {
+					return true
+				}
+			}
+		}
+		return false
+	}
+	seen := make(map[place]struct{}, len(asked))
+	for i := range asked {
+		seen[fetchedPlace(&asked[i])] = struct{}{}
+	}
+	return len(seen) < len(asked)
+}
+
+// lastOfEach lets the last of what is asked of a partition stand, where it was asked for first.
+func lastOfEach(asked []replica.FetchPartition) []replica.FetchPartition {
+	at := make(map[place]int, len(asked))
+	var kept []replica.FetchPartition
+	for i := range asked {
+		where := fetchedPlace(&asked[i])
+		if first, seen := at[where]; seen {
+			kept[first] = asked[i]
+			continue
+		}
+		at[where] = len(kept)
+		kept = append(kept, asked[i])
+	}
+	return kept
+}
+
+// place is a partition as a request names it, by name or by id.
+type place struct {
+	topic     string
+	id        kafka.TopicID
+	partition int32
+}
+
+func fetchedPlace(p *replica.FetchPartition) place { return place{p.Topic, p.TopicID, p.Partition} }
 
 // topicName is the name of a topic that a request names or gives the id of; "" for an id that nobody has.
 func (t *Table) topicName(version int16, id kafka.TopicID, name []byte) string {
@@ -178,7 +225,7 @@ func (c *fetchCall) partition(p *replica.FetchedPartition, leaders []int32) []in
 	if c.r.Header.Version >= 12 && p.Diverging.Epoch >= 0 {
 		result.DivergingEpoch.Epoch, result.DivergingEpoch.EndOffset = p.Diverging.Epoch, p.Diverging.Offset
 	}
-	if p.Leader.Known {
+	if p.Leader.Known && c.r.Header.Version >= 16 {
 		result.CurrentLeader.LeaderID, result.CurrentLeader.LeaderEpoch = p.Leader.Leader, p.Leader.Epoch
 		leaders = append(leaders, p.Leader.Leader)
 	}

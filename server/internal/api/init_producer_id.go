@@ -5,6 +5,9 @@ import (
 	"github.com/millrace-io/millrace/kafka"
 )
 
+// maxTransactionTimeoutMs is Kafka's default of transaction.max.timeout.ms.
+const maxTransactionTimeoutMs = 900_000
+
 // InitProducerId, versions 0 to 5: a producer id for an idempotent producer, out of the broker's block of them. A
 // transactional id needs a transaction coordinator: a broker that is not the coordinator says NOT_COORDINATOR.
 func initProducerID(c *call, request *wire.InitProducerIdRequest) wire.Message {
@@ -17,6 +20,8 @@ func initProducerID(c *call, request *wire.InitProducerIdRequest) wire.Message {
 		response.ErrorCode = kafka.TransactionalIDAuthorizationFailed
 	case id != nil && *id == "":
 		response.ErrorCode = kafka.InvalidRequest
+	case id != nil && (request.TransactionTimeoutMs <= 0 || request.TransactionTimeoutMs > maxTransactionTimeoutMs):
+		response.ErrorCode = kafka.InvalidTransactionTimeout
 	case id != nil:
 		response.ErrorCode = kafka.NotCoordinator
 	case !c.allowed(OpIdempotentWrite, ResCluster, clusterName):

@@ -25,10 +25,16 @@ func listOffsets(c *call, request *wire.ListOffsetsRequest) wire.Message {
 		}
 	}
 	response := wire.NewListOffsetsResponse()
+	if request.IsolationLevel < 0 || request.IsolationLevel > 1 {
+		for _, t := range request.Topics {
+			response.Topics = append(response.Topics, refuseOffsets(&t, kafka.UnknownServerError)) // Kafka's answer to a level that it has no name for
+		}
+		return response
+	}
 	places := make(map[string]int) // of the topics that may be described, which are told of once
 	for _, t := range request.Topics {
 		if !c.allowed(OpDescribe, ResTopic, t.Name) {
-			response.Topics = append(response.Topics, refuseOffsets(&t))
+			response.Topics = append(response.Topics, refuseOffsets(&t, kafka.TopicAuthorizationFailed))
 			continue
 		}
 		for _, p := range t.Partitions {
@@ -69,12 +75,12 @@ func (c *call) listOffset(request *wire.ListOffsetsRequest, topic string, p *wir
 	return one
 }
 
-// refuseOffsets answers for a topic that the caller must not know of.
-func refuseOffsets(t *wire.ListOffsetsRequestTopics) wire.ListOffsetsResponseTopics {
+// refuseOffsets answers for all partitions of a topic that are asked for.
+func refuseOffsets(t *wire.ListOffsetsRequestTopics, code kafka.ErrorCode) wire.ListOffsetsResponseTopics {
 	topic := wire.ListOffsetsResponseTopics{Name: t.Name}
 	for _, p := range t.Partitions {
 		one := wire.NewListOffsetsResponsePartitions()
-		one.PartitionIndex, one.ErrorCode = p.PartitionIndex, kafka.TopicAuthorizationFailed
+		one.PartitionIndex, one.ErrorCode = p.PartitionIndex, code
 		topic.Partitions = append(topic.Partitions, one)
 	}
 	return topic

@@ -12,7 +12,8 @@ import (
 
 // Metadata, versions 0 to 13: the brokers, and topics with their partitions and leaders.
 //
-//	topics         null (in version 0: none) asks for all, otherwise by name; by id from version 12 on
+//	topics         null (in version 0: none) asks for all, otherwise by name; from version 12 on by id, and then names
+//	               beside ids are not looked at
 //	auto creation  a topic that is asked for by name and does not exist is created when the request (always before
 //	               version 4) and auto.create.topics.enable allow it. As in Kafka, the answer does not wait: it says
 //	               UNKNOWN_TOPIC_OR_PARTITION, and the client asks again.
@@ -20,18 +21,16 @@ import (
 
 func describeMetadata(c *call, request *wire.MetadataRequest) wire.Message {
 	response := wire.NewMetadataResponse()
-	if c.version() == 10 || c.version() == 11 {
-		for _, t := range request.Topics {
-			if !t.TopicID.IsZero() || t.Name == nil {
-				return invalidMetadata(request)
-			}
+	byID := false
+	for _, t := range request.Topics {
+		if c.version() < 12 && (t.Name == nil || !t.TopicID.IsZero()) {
+			return refuseMetadata(request, kafka.InvalidRequest)
 		}
+		byID = byID || !t.TopicID.IsZero()
 	}
-	if c.version() < 12 {
-		for _, t := range request.Topics {
-			if t.Name == nil {
-				return invalidMetadata(request)
-			}
+	for _, t := range request.Topics {
+		if t.Name == nil && !byID {
+			return refuseMetadata(request, kafka.UnknownServerError) // neither a name nor an id: as Kafka does
 		}
 	}
 	for b := range c.image.Brokers() {
@@ -57,17 +56,21 @@ func describeMetadata(c *call, request *wire.MetadataRequest) wire.Message {
 		return response
 	}
 	create := make(map[string]bool)
-	seen := make(map[string]bool)
+	seen := make(map[wireTopic]bool) // a topic asked for twice is told of once
 	for _, t := range request.Topics {
-		if t.Name == nil {
-			response.Topics = append(response.Topics, c.topicByID(t.TopicID, request))
+		asked := wireTopic{id: t.TopicID}
+		if !byID {
+			asked.name = *t.Name
+		}
+		if seen[asked] || byID && t.TopicID.IsZero() {
 			continue
 		}
-		if seen[*t.Name] {
-			continue // a topic asked for twice is told of once
+		seen[asked] = true
+		if byID {
+			response.Topics = append(response.Topics, c.topicByID(t.TopicID, request))
+		} else {
+			response.Topics = append(response.Topics, c.topicByName(asked.name, request, create))
 		}
-		seen[*t.Name] = true
-		response.Topics = append(response.Topics, c.topicByName(*t.Name, request, create))
 	}
 	if len(create) > 0 {
 		c.autoCreate(create)
@@ -75,8 +78,14 @@ func describeMetadata(c *call, request *wire.MetadataRequest) wire.Message {
 	return response
 }
 
-// invalidMetadata is the answer to a request that names topics as its version does not.
-func invalidMetadata(request *wire.MetadataRequest) wire.Message {
+// wireTopic is a topic as a request names it.
+type wireTopic struct {
+	name string
+	id   kafka.TopicID
+}
+
+// refuseMetadata is the answer to a request that is wrong as a whole: only the topics that it names can say so.
+func refuseMetadata(request *wire.MetadataRequest, code kafka.ErrorCode) wire.Message {
 	response := wire.NewMetadataResponse()
 	for _, t := range request.Topics {
 		name := ""
@@ -84,7 +93,7 @@ func invalidMetadata(request *wire.MetadataRequest) wire.Message {
 			name = *t.Name
 		}
 		one := wire.NewMetadataResponseTopics()
-		one.ErrorCode, one.Name, one.TopicID = kafka.InvalidRequest, &name, t.TopicID
+		one.ErrorCode, one.Name, one.TopicID = code, &name, t.TopicID
 		response.Topics = append(response.Topics, one)
 	}
 	return response

@@ -16,7 +16,8 @@ import (
 //
 // acks is 0 (no answer; an error closes the connection), 1 or -1. From version 8 on the answer says which records of a
 // batch were refused (KIP-467), from version 10 on who leads instead (KIP-951). A partition that stands twice in a
-// request counts once, with the records that come last, as in Kafka.
+// request counts once, with the records that come last, as in Kafka; where those are refused as they were sent, Kafka
+// also stores the others and says so to nobody, which is not done here.
 //
 // The order of the checks is the order of the codes:
 //
@@ -39,8 +40,9 @@ type produceCall struct {
 	parts   [1]wire.Part
 	frame   []byte
 	release func()
-	// whole is what refuses the request as a whole.
+	// whole is what refuses the request as a whole; told says that the answer gives messages.
 	whole error
+	told  bool
 }
 
 // produceTopic is a topic of the answer: the next entries are its partitions.
@@ -75,7 +77,7 @@ func (t *Table) produce(r *listener.Request) {
 	a.Acks, a.Version, a.Timeout = c.in.Acks, r.Header.Version, time.Duration(c.in.TimeoutMs)*time.Millisecond
 	a.Entries, c.topics = a.Entries[:0], c.topics[:0]
 	image := t.o.Image()
-	c.whole = nil
+	c.whole, c.told = nil, false
 	for i := range c.in.Topics {
 		topic := &c.in.Topics[i]
 		name := ""
@@ -107,7 +109,7 @@ func (t *Table) produce(r *listener.Request) {
 			a.Entries[i].Err = c.whole
 		}
 	}
-	c.dropRepeated()
+	c.regroup()
 	c.in.Reset()
 	if refused(a.Entries) {
 		c.appendAllowed()
@@ -128,12 +130,14 @@ func (c *produceCall) judgeFirst(e *replica.AppendEntry) {
 	switch {
 	case c.whole != nil:
 	case err != nil:
-		c.whole = err
+		c.whole, c.told = err, true
 	case first == nil || first.Magic() != 2 || !first.Transactional():
 	case c.in.TransactionalID == nil || !(&call{Request: c.r, t: c.t}).allowed(OpWrite, ResTxnID, string(c.in.TransactionalID)):
 		c.whole = kafka.TransactionalIDAuthorizationFailed
 	default:
-		e.Err = kafka.InvalidTxnState.Errorf("transactions are not served by this broker")
+		// What a broker says that finds no coordinator to ask: the client tries again.
+		e.Err = kafka.NotEnoughReplicas.Errorf("transactions are not served by this broker")
+		c.told = true
 	}
 }
 
@@ -184,82 +188,98 @@ func (c *produceCall) appendAllowed() {
 	c.t.o.Replicas.Append(allowed)
 }
 
-// dropRepeated lets the last of the entries for one partition win.
-func (c *produceCall) dropRepeated() {
+// regroup makes the answer what Kafka's is: each topic once, none without partitions, and of the entries for one partition
+// the last. It is off the hot path but for a look at whether there is anything to do.
+func (c *produceCall) regroup() {
 	entries := c.append.Entries
-	if len(entries) < 2 {
+	if !c.scattered() {
 		return
 	}
-	at := func(e *replica.AppendEntry) kafka.TopicPartition {
-		name := e.Topic
-		if name == "" {
-			name = e.TopicID.String()
-		}
-		return kafka.TopicPartition{Topic: name, Partition: e.Partition}
+	type topicEntries struct {
+		topic produceTopic
+		last  map[int32]int // by partition
+		order []int32
 	}
-	repeated := false
+	var topics []*topicEntries
+	byName := make(map[produceTopic]*topicEntries)
+	next := 0
+	for _, topic := range c.topics {
+		key := produceTopic{id: topic.id, name: topic.name}
+		for range topic.partitions {
+			t := byName[key]
+			if t == nil {
+				t = &topicEntries{topic: key, last: make(map[int32]int)}
+				byName[key] = t
+				topics = append(topics, t)
+			}
+			p := entries[next].Partition
+			if _, seen := t.last[p]; !seen {
+				t.order = append(t.order, p)
+			}
+			t.last[p] = next
+			next++
+		}
+	}
+	kept := make([]replica.AppendEntry, 0, len(entries))
+	c.topics = c.topics[:0]
+	for _, t := range topics {
+		t.topic.partitions = len(t.order)
+		c.topics = append(c.topics, t.topic)
+		for _, p := range t.order {
+			from := &entries[t.last[p]]
+			kept = append(kept, replica.AppendEntry{Topic: from.Topic, TopicID: from.TopicID, Partition: from.Partition, Records: from.Records, Err: from.Err, BaseOffset: -1, LogAppendTime: -1, LogStartOffset: -1})
+		}
+	}
+	c.append.Entries = kept
+}
+
+// scattered reports whether there is a topic without partitions, or one, or a partition, that stands there twice.
+func (c *produceCall) scattered() bool {
+	next := 0
+	for i := range c.topics {
+		t := &c.topics[i]
+		if t.partitions == 0 {
+			return true
+		}
+		if len(c.topics) <= 16 {
+			for j := range i {
+				if c.topics[j].id == t.id && c.topics[j].name == t.name {
+					return true
+				}
+			}
+		}
+		if repeats(c.append.Entries[next : next+t.partitions]) {
+			return true
+		}
+		next += t.partitions
+	}
+	if len(c.topics) <= 16 {
+		return false
+	}
+	seen := make(map[produceTopic]struct{}, len(c.topics))
+	for _, t := range c.topics {
+		seen[produceTopic{id: t.id, name: t.name}] = struct{}{}
+	}
+	return len(seen) < len(c.topics)
+}
+
+// repeats reports whether two entries of a topic are for one partition.
+func repeats(entries []replica.AppendEntry) bool {
 	if len(entries) <= 16 {
 		for i := range entries {
 			for j := range i {
-				repeated = repeated || entries[i].Partition == entries[j].Partition && at(&entries[i]) == at(&entries[j])
+				if entries[i].Partition == entries[j].Partition {
+					return true
+				}
 			}
 		}
-	} else {
-		seen := make(map[kafka.TopicPartition]struct{}, len(entries))
-		for i := range entries {
-			seen[at(&entries[i])] = struct{}{}
-		}
-		repeated = len(seen) < len(entries)
+		return false
 	}
-	if !repeated {
-		return
-	}
-	last := make(map[kafka.TopicPartition]int)
+	seen := make(map[int32]struct{}, len(entries))
 	for i := range entries {
-		last[at(&entries[i])] = i
+		seen[entries[i].Partition] = struct{}{}
 	}
-	var kept []replica.AppendEntry
-	var topics []produceTopic
-	places := make(map[string]int)
-	next := 0
-	for _, topic := range c.topics {
-		for range topic.partitions {
-			e := &entries[next]
-			first := at(e)
-			next++
-			if i, ok := last[first]; ok {
-				delete(last, first)
-				place, known := places[first.Topic]
-				if !known {
-					place = len(topics)
-					places[first.Topic] = place
-					topics = append(topics, produceTopic{topic.id, topic.name, 0})
-				}
-				// Entries of a topic stand together in the answer.
-				before := 0
-				for _, t := range topics[:place+1] {
-					before += t.partitions
-				}
-				topics[place].partitions++
-				kept = append(kept, replica.AppendEntry{})
-				copyEntries(kept[before+1:], kept[before:len(kept)-1])
-				setEntry(&kept[before], &entries[i])
-			}
-		}
-	}
-	c.append.Entries, c.topics = kept, topics
-}
-
-// copyEntries moves entries that were not appended yet; those hold no locks.
-func copyEntries(to, from []replica.AppendEntry) {
-	for i := len(from) - 1; i >= 0; i-- {
-		setEntry(&to[i], &from[i])
-	}
-}
-
-func setEntry(to, from *replica.AppendEntry) {
-	to.Topic, to.TopicID, to.Partition, to.Records, to.Err = from.Topic, from.TopicID, from.Partition, from.Records, from.Err
-	to.BaseOffset, to.LogAppendTime, to.LogStartOffset = -1, -1, -1
+	return len(seen) < len(entries)
 }
 
 // answer encodes the results and completes the request.
@@ -308,7 +328,7 @@ func (c *produceCall) refuse(result *wire.ProduceResult, e *replica.AppendEntry,
 		text := one.Message
 		result.RecordErrors = append(result.RecordErrors, wire.ProduceResponseRecordErrors{BatchIndex: int32(one.Index), BatchIndexErrorMessage: &text})
 	}
-	if message := kafka.MessageOf(e.Err); message != nil && (len(e.RecordErrors) > 0 || c.whole != nil) {
+	if message := kafka.MessageOf(e.Err); message != nil && (len(e.RecordErrors) > 0 || c.told) {
 		result.Message = *message
 	}
 	if e.Leader.Known {

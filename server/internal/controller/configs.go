@@ -42,12 +42,16 @@ func (v *view) alterConfigs(caller Caller, r *wire.AlterConfigsRequest) (change,
 			keys[i] = c.Name
 			if c.Value == nil {
 				null = c.Name
+				delete(wanted, c.Name)
 			} else {
 				wanted[c.Name] = *c.Value
 			}
 		}
+		if answered(caller, count, who) {
+			continue
+		}
 		changed, err := func() ([]record, error) {
-			if err := checkAlteration(who, count[who], keys, null); err != nil {
+			if err := checkAlteration(caller, who, count[who], keys, null); err != nil {
 				return nil, err
 			}
 			if who.kind == kafka.ResourceBrokerLogger {
@@ -55,6 +59,7 @@ func (v *view) alterConfigs(caller Caller, r *wire.AlterConfigsRequest) (change,
 			}
 			return v.alter(caller, who, wanted, keys)
 		}()
+		done(caller, count, who)
 		records = append(records, changed...)
 		response.Responses = append(response.Responses, wire.AlterConfigsResponseResponses{
 			ErrorCode: kafka.CodeOf(err), ErrorMessage: kafka.MessageOf(err), ResourceType: a.ResourceType, ResourceName: a.ResourceName})
@@ -63,6 +68,18 @@ func (v *view) alterConfigs(caller Caller, r *wire.AlterConfigsRequest) (change,
 		records = nil
 	}
 	return change{records: records, response: response}, nil
+}
+
+// answered reports whether a resource that is named more than once has its answer: brokers answer every time that they
+// are asked, controllers once.
+func answered(caller Caller, count map[resource]int, who resource) bool {
+	return !caller.ViaBroker && count[who] == 0
+}
+
+func done(caller Caller, count map[resource]int, who resource) {
+	if !caller.ViaBroker {
+		count[who] = 0
+	}
 }
 
 // incrementalAlterConfigs decides IncrementalAlterConfigs: single keys are set, deleted, appended to or
@@ -76,7 +93,11 @@ func (v *view) incrementalAlterConfigs(caller Caller, r *wire.IncrementalAlterCo
 	var records []record
 	for _, a := range r.Resources {
 		who := resource{kafka.ResourceType(a.ResourceType), a.ResourceName}
+		if answered(caller, count, who) {
+			continue
+		}
 		changed, err := v.alterIncrementally(caller, who, count[who], a.Configs)
+		done(caller, count, who)
 		records = append(records, changed...)
 		response.Responses = append(response.Responses, wire.IncrementalAlterConfigsResponseResponses{
 			ErrorCode: kafka.CodeOf(err), ErrorMessage: kafka.MessageOf(err), ResourceType: a.ResourceType, ResourceName: a.ResourceName})
@@ -96,7 +117,7 @@ func (v *view) alterIncrementally(caller Caller, who resource, times int, operat
 			null = o.Name
 		}
 	}
-	if err := checkAlteration(who, times, keys, null); err != nil {
+	if err := checkAlteration(caller, who, times, keys, null); err != nil {
 		return nil, err
 	}
 	if who.kind == kafka.ResourceBrokerLogger {
@@ -107,9 +128,16 @@ func (v *view) alterIncrementally(caller Caller, who resource, times int, operat
 		wanted[key] = value
 	}
 	table := v.tableOf(who.kind)
-	for _, o := range operations {
+	for i, o := range operations {
+		if slices.Contains(keys[i+1:], o.Name) {
+			continue // a controller that is asked itself takes the last of several
+		}
 		switch o.ConfigOperation {
 		case opSet:
+			if o.Value == nil {
+				delete(wanted, o.Name)
+				continue
+			}
 			wanted[o.Name] = *o.Value
 		case opDelete:
 			delete(wanted, o.Name)
@@ -147,21 +175,27 @@ func (v *view) alterIncrementally(caller Caller, who resource, times int, operat
 	return v.alter(caller, who, wanted, keys)
 }
 
-// checkAlteration judges the form of an alteration.
-func checkAlteration(who resource, times int, keys []string, null string) error {
-	switch {
-	case times > 1:
-		return kafka.InvalidRequest.Errorf("the request names the resource more than once")
-	case hasDuplicates(keys):
-		return kafka.InvalidRequest.Errorf("the request names a key more than once")
-	case null != "":
-		return kafka.InvalidRequest.Errorf("the value of %s must not be null", null)
-	}
+// checkAlteration judges the form of an alteration. Much of it brokers look at before they forward a request, and nobody
+// does when it comes to a controller directly (KIP-919).
+func checkAlteration(caller Caller, who resource, times int, keys []string, null string) error {
+	known := false
 	switch who.kind {
 	case kafka.ResourceTopic, kafka.ResourceBroker, kafka.ResourceBrokerLogger, kafka.ResourceClientMetrics, kafka.ResourceGroup:
-		return nil
+		known = true
 	}
-	return kafka.InvalidRequest.Errorf("resources of type %d have no configs", int8(who.kind))
+	switch {
+	case !known && !caller.ViaBroker:
+		return kafka.UnsupportedVersion.Errorf("unknown resource type %d", int8(who.kind))
+	case times > 1:
+		return kafka.InvalidRequest.Errorf("the request names the resource more than once")
+	case caller.ViaBroker && hasDuplicates(keys):
+		return kafka.InvalidRequest.Errorf("the request names a key more than once")
+	case caller.ViaBroker && null != "":
+		return kafka.InvalidRequest.Errorf("the value of %s must not be null", null)
+	case !known:
+		return kafka.InvalidRequest.Errorf("resources of type %d have no configs", int8(who.kind))
+	}
+	return nil
 }
 
 func hasDuplicates(keys []string) bool {
@@ -331,8 +365,8 @@ func (v *view) checkBrokerConfigs(caller Caller, name string, old, wanted map[st
 	for _, key := range named {
 		value, set := wanted[key]
 		k, known := v.broker.Lookup(key)
-		if !known || !set {
-			continue
+		if !known || !set || !caller.ViaBroker {
+			continue // the broker that has the settings judges their values
 		}
 		switch {
 		case k.Update == config.ReadOnly:

@@ -253,7 +253,7 @@ func (p *Partition) read(req *FetchRequest, it *FetchPartition, r *FetchedPartit
 		return kafka.InconsistentTopicID
 	}
 	role := p.currentRole()
-	if err := p.checkReader(&role, it.CurrentLeaderEpoch, req.leaderOnly()); err != nil {
+	if err := p.checkReader(&role, max(it.CurrentLeaderEpoch, -1), req.leaderOnly()); err != nil {
 		return err
 	}
 	if req.ReplicaID >= 0 && !role.follows(req.ReplicaID) {
@@ -310,16 +310,17 @@ func (p *Partition) read(req *FetchRequest, it *FetchPartition, r *FetchedPartit
 	return nil
 }
 
-// checkReader is what every reader of a partition must pass: the epoch it believes in, the role, the disk.
+// checkReader is what every reader of a partition must pass: the epoch it believes in, -1 when it has none, the role, the
+// disk.
 func (p *Partition) checkReader(role *role, currentEpoch int32, leaderOnly bool) error {
 	switch {
 	case role.gone:
 		return kafka.UnknownTopicOrPartition
 	case !p.online():
 		return p.offlineError()
-	case currentEpoch >= 0 && currentEpoch < role.epoch:
+	case currentEpoch != -1 && currentEpoch < role.epoch:
 		return kafka.FencedLeaderEpoch
-	case currentEpoch >= 0 && currentEpoch > role.epoch:
+	case currentEpoch != -1 && currentEpoch > role.epoch:
 		return kafka.UnknownLeaderEpoch
 	case leaderOnly && !role.leading:
 		return kafka.NotLeaderOrFollower
