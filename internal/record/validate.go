@@ -49,6 +49,10 @@ type Valid struct {
 	// Renumber says that the offset deltas of the records are not 0, 1, 2 …, which some old clients get wrong. The
 	// log must store Renumbered(batch) instead.
 	Renumber bool
+
+	// BeforeTime says that a record's timestamp is negative, and is not NoTimestamp. Such a batch is stored as it is,
+	// but cannot be built anew.
+	BeforeTime bool
 }
 
 // InvalidError says why a batch was refused. It carries the protocol's code: kafka.CodeOf finds it.
@@ -261,6 +265,7 @@ func (o *ValidateOptions) records(v *Valid, d *Decompressor) error {
 			v.Renumber = true
 		}
 		v.MaxTimestamp = max(v.MaxTimestamp, ts)
+		v.BeforeTime = v.BeforeTime || ts < NoTimestamp
 	}
 	if err := s.end(); err != nil {
 		return o.broken(b, v.Count, err)

@@ -26,7 +26,7 @@ var (
 	kind     = flag.String("kind", "", "run the valid or the bad sequences alone")
 	selfTest = flag.Bool("self", false, "compare Apache Kafka with a second Apache Kafka: the runner must find nothing")
 	fail     = flag.Int("show", 60, "differences to print")
-	trace    = flag.Bool("trace", false, "print every request with both answers")
+	trace    = flag.Bool("trace", false, "print every request with both answers, and what Apache Kafka printed")
 )
 
 // settings are those of both servers beside the defaults. The records of plans are years old, to tell their timestamps
@@ -105,6 +105,9 @@ func TestDifferential(t *testing.T) {
 			}
 		}
 		t.Logf("%-22s %6d requests in %5.1fs", key, r.Requests-requests, time.Since(began).Seconds())
+	}
+	if *trace {
+		t.Logf("Apache Kafka printed:\n%s", k.Output())
 	}
 	report(t, r)
 	t.Logf("%d sequences, %d requests compared in %v", r.Sequences, r.Requests, time.Since(start).Round(time.Second))

@@ -369,7 +369,7 @@ var incrementalBad = []move{
 		w.incremental(kafka.ResourceTopic, w.topic().name, false, change{9, "retention.ms", ptr("1")})
 	},
 	func(w *world) {
-		w.incremental(kafka.ResourceTopic, w.topic().name, false, change{0, "retention.ms", nil})
+		w.incremental(kafka.ResourceTopic, w.topic().name, true, change{0, "retention.ms", nil})
 	},
 	func(w *world) {
 		w.incremental(kafka.ResourceTopic, w.topic().name, false, change{2, "retention.ms", ptr("1")})
@@ -401,9 +401,10 @@ var incrementalBad = []move{
 			w.incremental(kafka.ResourceType(kind), "x", w.IntN(2) == 0, set("retention.ms", "1"))
 		}
 	},
-	func(w *world) { // no value, for every operation; an empty one
+	func(w *world) { // no value, for every operation, which Apache Kafka's controllers must not be asked; an empty one
 		for op := range int8(4) {
 			w.incremental(kafka.ResourceTopic, w.topic().name, true, change{op, "cleanup.policy", nil})
+			w.last().Conn = ""
 			w.incremental(kafka.ResourceTopic, w.topic().name, true, change{op, "retention.ms", ptr("")})
 		}
 	},

@@ -467,7 +467,14 @@ var produceBad = []move{
 		b.records[0].key = []byte("k")
 		w.produce(t, 0, b, -1)
 	},
-	wrong(func(w *world, b *batch) { b.attributes |= 1 << 3 }), // log append time is not for producers to say
+	func(w *world) { // log append time is not for producers to say; where the server compresses it goes unnoticed
+		for _, t := range []*topic{w.makeTopic(1, nil), w.makeApart(stamped, map[string]string{"compression.type": "gzip"})} {
+			b := w.batch(3)
+			b.codec = 0
+			b.attributes |= 1 << 3
+			w.produce(t, 0, b, -1)
+		}
+	},
 	wrong(func(w *world, b *batch) { b.baseOffset = int64(1 + w.IntN(9)) }),
 	wrong(func(w *world, b *batch) { b.baseOffset = -1 }),
 	wrong(func(w *world, b *batch) { b.attributes |= 1 << 6 }), // a delete horizon
@@ -526,6 +533,7 @@ const (
 	twice         = "twice"
 	transactional = "transactional"
 	unswept       = "unswept"
+	stamped       = "stamped"
 )
 
 func (w *world) produceTwice(t *topic, p int32, a, b *batch) {
@@ -1091,6 +1099,7 @@ var deleteRecordsValid = []move{
 		t := w.makeApart(unswept, map[string]string{"segment.ms": "1000"})
 		for i := range 3 {
 			b := w.batch(2)
+			b.codec = 0
 			for j := range b.records {
 				b.records[j].timestamp = baseTime + int64(i)*5000
 			}

@@ -227,7 +227,9 @@ func (c *fetchCall) partition(p *replica.FetchedPartition, leaders []int32) []in
 	}
 	if p.Leader.Known && c.r.Header.Version >= 16 {
 		result.CurrentLeader.LeaderID, result.CurrentLeader.LeaderEpoch = p.Leader.Leader, p.Leader.Epoch
-		leaders = append(leaders, p.Leader.Leader)
+		if c.fetch.ReplicaID < 0 { // followers know where the others are
+			leaders = append(leaders, p.Leader.Leader)
+		}
 	}
 	c.encoder.Partition(&result)
 	return leaders

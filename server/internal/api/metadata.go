@@ -87,6 +87,7 @@ type wireTopic struct {
 // refuseMetadata is the answer to a request that is wrong as a whole: only the topics that it names can say so.
 func refuseMetadata(request *wire.MetadataRequest, code kafka.ErrorCode) wire.Message {
 	response := wire.NewMetadataResponse()
+	response.ErrorCode = code
 	for _, t := range request.Topics {
 		name := ""
 		if t.Name != nil {

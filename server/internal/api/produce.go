@@ -102,6 +102,9 @@ func (t *Table) produce(r *listener.Request) {
 			case a.Acks < -1 || a.Acks > 1:
 				e.Err = c.badAcks(e, image)
 			}
+			if r.Header.Version < 7 && e.Err == nil && c.whole == nil && strangeCodec(e.Records) && image.Topic(name).Partition(p.Index) != nil {
+				c.whole = kafka.UnknownServerError
+			}
 		}
 	}
 	for i := range a.Entries {
@@ -139,6 +142,13 @@ func (c *produceCall) judgeFirst(e *replica.AppendEntry) {
 		e.Err = kafka.NotEnoughReplicas.Errorf("transactions are not served by this broker")
 		c.told = true
 	}
+}
+
+// strangeCodec reports whether the first batch is compressed with a codec that does not exist. Below version 7 Kafka
+// looks at the codec, since zstd is not for those, and fails at such a one as a whole.
+func strangeCodec(records []byte) bool {
+	first, err := record.First(records)
+	return err == nil && first != nil && first.Magic() == 2 && !first.Codec().Known()
 }
 
 // badAcks is what a partition answers to acks that mean nothing.

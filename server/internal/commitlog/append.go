@@ -98,9 +98,6 @@ func (l *Log) Append(records []byte, a AppendOptions, now time.Time) (AppendInfo
 			info.StartOffset = l.StartOffset()
 			return info, nil
 		}
-		if header.ProducerEpoch < 0 {
-			return info, fmt.Errorf("producer %d wrote to %s without an epoch", header.ProducerID, l.tp) // UNKNOWN_SERVER_ERROR, as in Kafka
-		}
 	}
 	if int64(len(v.batches)) > c.SegmentBytes {
 		return info, kafka.RecordListTooLarge.Errorf("the record batch for %s has %d bytes; segment.bytes allows %d", l.tp, len(v.batches), c.SegmentBytes)

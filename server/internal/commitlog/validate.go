@@ -2,6 +2,7 @@ package commitlog
 
 import (
 	"encoding/binary"
+	"fmt"
 	"sync"
 	"time"
 
@@ -87,6 +88,13 @@ func (v *verdict) rebuild(valid *record.Valid, c *Config, d *record.Decompressor
 	}
 	if codec == b.Codec() && !valid.Renumber {
 		return nil
+	}
+	// Kafka's answer to both is UNKNOWN_SERVER_ERROR.
+	if b.ProducerID() >= 0 && b.ProducerEpoch() < 0 {
+		return fmt.Errorf("a batch of producer %d without an epoch cannot be built anew", b.ProducerID())
+	}
+	if valid.BeforeTime {
+		return fmt.Errorf("a batch with a negative timestamp cannot be built anew")
 	}
 	compressor := compressors.Get().(*record.Compressor)
 	defer compressors.Put(compressor)

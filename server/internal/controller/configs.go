@@ -146,6 +146,9 @@ func (v *view) alterIncrementally(caller Caller, who resource, times int, operat
 			if o.ConfigOperation == opSubtract {
 				verb = "subtract from"
 			}
+			if o.Value == nil {
+				return nil, kafka.InvalidRequest.Errorf("there is nothing to %s %s", verb, o.Name)
+			}
 			k, known := table.Lookup(o.Name)
 			if !known && who.kind == kafka.ResourceBroker {
 				return nil, kafka.InvalidConfig.Errorf("cannot %s %s: %v", verb, o.Name, table.Unknown(o.Name))
@@ -356,6 +359,8 @@ func (v *view) checkBrokerConfigs(caller Caller, name string, old, wanted map[st
 			return kafka.InvalidRequest.Errorf("a broker is named by its number, not %q", name)
 		}
 		switch {
+		case id < 0:
+			return kafka.InvalidRequest.Errorf("a broker is named by its number, which is not %d", id)
 		case caller.ViaBroker && int32(id) != caller.Broker:
 			return kafka.InvalidRequest.Errorf("this is broker %d; send the configs of broker %d to that broker", caller.Broker, id)
 		case v.image.Broker(int32(id)) == nil && v.image.Controller(int32(id)) == nil && int32(id) != v.nodeID:

@@ -175,12 +175,12 @@ func (req *FetchRequest) releaseResponses() {
 
 // readAll reads every partition in order into req.Responses, and returns how much there is, and whether it has to
 // be answered however little that is: with an error or an end of an epoch. Partitions that cannot be read at all
-// go to the end, as in Kafka.
+// go to the end, those of unknown ids first, as in Kafka.
 func (m *Manager) readAll(req *FetchRequest) (bytes int64, answer bool) {
 	left := int64(m.maxBytes(req))
 	first := true // the first batch of the response is returned however large it is
 	req.Responses = req.Responses[:0]
-	var unreadable []FetchedPartition
+	var unknown, unreadable []FetchedPartition
 	for i := range req.items {
 		it := &req.items[i]
 		req.Responses = append(req.Responses, FetchedPartition{
@@ -191,7 +191,11 @@ func (m *Manager) readAll(req *FetchRequest) (bytes int64, answer bool) {
 		p, err := m.readable(req, r)
 		if err != nil {
 			r.Err, r.Unread = err, true
-			unreadable = append(unreadable, *r)
+			if err == kafka.UnknownTopicID {
+				unknown = append(unknown, *r)
+			} else {
+				unreadable = append(unreadable, *r)
+			}
 			req.Responses = req.Responses[:len(req.Responses)-1]
 			answer = true
 			continue
@@ -221,7 +225,7 @@ func (m *Manager) readAll(req *FetchRequest) (bytes int64, answer bool) {
 			first = false
 		}
 	}
-	req.Responses = append(req.Responses, unreadable...)
+	req.Responses = append(append(req.Responses, unknown...), unreadable...)
 	return bytes, answer
 }
 
