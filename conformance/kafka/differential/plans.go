@@ -103,7 +103,7 @@ func (w *world) filler() {
 // what becomes of them.
 func (w *world) damaged(key wire.APIKey) {
 	// The request comes from a plan of its own, since what it would have changed does not happen.
-	scratch := &world{Rand: w.Rand, listener: w.listener, seq: &Sequence{API: w.seq.API, Version: w.seq.Version, Seed: w.seq.Seed}, topics: slices.Clone(w.topics), producers: w.producers, n: w.n + 1000}
+	scratch := &world{Rand: w.Rand, listener: w.listener, trimmed: maps.Clone(w.trimmed), seq: &Sequence{API: w.seq.API, Version: w.seq.Version, Seed: w.seq.Seed}, topics: slices.Clone(w.topics), producers: w.producers, n: w.n + 1000}
 	for i, t := range scratch.topics {
 		scratch.topics[i] = &topic{name: t.name, configs: t.configs, partitions: slices.Clone(t.partitions)}
 	}

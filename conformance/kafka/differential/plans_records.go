@@ -3,6 +3,7 @@ package differential
 import (
 	"encoding/binary"
 	"fmt"
+	"strings"
 
 	"github.com/millrace-io/millrace/internal/wire"
 	"github.com/millrace-io/millrace/kafka"
@@ -534,6 +535,7 @@ const (
 	transactional = "transactional"
 	unswept       = "unswept"
 	stamped       = "stamped"
+	deleted       = "deleted"
 )
 
 func (w *world) produceTwice(t *topic, p int32, a, b *batch) {
@@ -882,6 +884,7 @@ var fetchBad = []move{
 }
 
 func (w *world) listOffsets(t *topic, p int32, timestamp int64, epoch int32) {
+	timestamp = w.askable(t.name, timestamp)
 	isolation := int8(w.IntN(2))
 	w.add(Step{What: "list offsets", Key: wire.KeyListOffsets, Version: w.at(wire.KeyListOffsets), Make: func(s *Side) wire.Message {
 		r := wire.NewListOffsetsRequest()
@@ -891,6 +894,15 @@ func (w *world) listOffsets(t *topic, p int32, timestamp int64, epoch int32) {
 		r.Topics = []wire.ListOffsetsRequestTopics{{Name: t.name, Partitions: []wire.ListOffsetsRequestPartitions{one}}}
 		return r
 	}})
+}
+
+// askable leaves the greatest timestamp out where records were deleted, but for the topics that are there to show what
+// comes of it.
+func (w *world) askable(topic string, timestamp int64) int64 {
+	if timestamp == kafka.TimestampMax && w.trimmed[topic] && !strings.HasSuffix(topic, deleted) {
+		return kafka.TimestampLatest
+	}
+	return timestamp
 }
 
 // listAll asks for the offsets of every partition, each with one of the timestamps.
@@ -904,7 +916,7 @@ func (w *world) listAll(replica int32, timestamps ...int64) {
 			topic := wire.ListOffsetsRequestTopics{Name: t.name}
 			for p := range t.partitions {
 				one := wire.NewListOffsetsRequestPartitions()
-				one.PartitionIndex, one.Timestamp = int32(p), timestamps[n%len(timestamps)]
+				one.PartitionIndex, one.Timestamp = int32(p), w.askable(t.name, timestamps[n%len(timestamps)])
 				n++
 				topic.Partitions = append(topic.Partitions, one)
 			}
@@ -960,7 +972,7 @@ var listOffsetsValid = []move{
 		w.listOffsets(t, 0, kafka.TimestampMax, -1)
 	},
 	func(w *world) { // when the greatest timestamp is not the last record's; of records that were deleted
-		t := w.makeTopic(1, nil)
+		t := w.makeApart(deleted, nil)
 		for _, at := range []int64{500, 900, 300} {
 			b := w.batch(2)
 			b.records[0].timestamp, b.records[1].timestamp = baseTime+at, baseTime+at-50
@@ -976,7 +988,7 @@ var listOffsetsValid = []move{
 		t.partitions[0].start, t.partitions[0].end = 3, 6
 	},
 	func(w *world) { // of an empty log, and of one that became it
-		t := w.makeTopic(1, nil)
+		t := w.makeApart(deleted, nil)
 		for _, at := range []int64{-1, -2, -3, -4, -5, -6, 0} {
 			w.listOffsets(t, 0, at, -1)
 		}
@@ -1054,6 +1066,7 @@ var listOffsetsBad = []move{
 }
 
 func (w *world) deleteRecords(name string, p int32, offset int64) {
+	w.trimmed[name] = true
 	w.add(Step{What: "delete records", Key: wire.KeyDeleteRecords, Version: w.at(wire.KeyDeleteRecords), Make: func(s *Side) wire.Message {
 		r := wire.NewDeleteRecordsRequest()
 		r.TimeoutMs = 5000
@@ -1123,6 +1136,7 @@ var deleteRecordsValid = []move{
 			}
 			return r
 		}})
+		w.trimmed[t.name] = true
 		t.partitions[0].start, t.partitions[0].end, t.partitions[1].end = 1, 3, 1
 	},
 	func(w *world) { // of nothing

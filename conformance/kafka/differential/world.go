@@ -69,10 +69,11 @@ type world struct {
 	*rand.Rand
 	seq       *Sequence
 	topics    []*topic
-	apart     []*topic // see makeApart
-	producers int      // ids handed out so far
-	n         int      // for unique names
-	listener  string   // where requests of the sequence's own API go
+	apart     []*topic        // see makeApart
+	trimmed   map[string]bool // topics that records were deleted from
+	producers int             // ids handed out so far
+	n         int             // for unique names
+	listener  string          // where requests of the sequence's own API go
 }
 
 type topic struct {
@@ -89,7 +90,7 @@ type partition struct {
 }
 
 func newWorld(seed uint64, q *Sequence) *world {
-	w := &world{Rand: rand.New(rand.NewPCG(seed, 77)), seq: q}
+	w := &world{Rand: rand.New(rand.NewPCG(seed, 77)), seq: q, trimmed: make(map[string]bool)}
 	if w.IntN(4) == 0 {
 		w.listener = controllerConn
 	}
