@@ -92,7 +92,7 @@ func (t *Table) produce(r *listener.Request) {
 			p := &topic.Partitions[j]
 			e := c.entry()
 			e.Topic, e.TopicID, e.Partition, e.Records = name, topic.TopicID, p.Index, p.Records
-			c.judgeFirst(e)
+			c.judgeFirst(e, image)
 			switch {
 			case e.Err != nil:
 			case name == "" && r.Header.Version >= 13:
@@ -100,7 +100,7 @@ func (t *Table) produce(r *listener.Request) {
 			case denied:
 				e.Err = kafka.TopicAuthorizationFailed
 			case a.Acks < -1 || a.Acks > 1:
-				e.Err = c.badAcks(e, image)
+				e.Err = c.afterSent(e, image, kafka.InvalidRequiredAcks)
 			}
 			if r.Header.Version < 7 && e.Err == nil && c.whole == nil && strangeCodec(e.Records) && image.Topic(name).Partition(p.Index) != nil {
 				c.whole = kafka.UnknownServerError
@@ -128,7 +128,7 @@ func (c *produceCall) entry() *replica.AppendEntry {
 }
 
 // judgeFirst looks at the first batch of an entry for what refuses the whole request, and for transactions.
-func (c *produceCall) judgeFirst(e *replica.AppendEntry) {
+func (c *produceCall) judgeFirst(e *replica.AppendEntry, image *metadata.Image) {
 	first, err := record.First(e.Records)
 	switch {
 	case c.whole != nil:
@@ -139,8 +139,8 @@ func (c *produceCall) judgeFirst(e *replica.AppendEntry) {
 		c.whole = kafka.TransactionalIDAuthorizationFailed
 	default:
 		// What a broker says that finds no coordinator to ask: the client tries again.
-		e.Err = kafka.NotEnoughReplicas.Errorf("transactions are not served by this broker")
-		c.told = true
+		e.Err = c.afterSent(e, image, kafka.NotEnoughReplicas.Errorf("transactions are not served by this broker"))
+		c.told = c.told || kafka.CodeOf(e.Err) == kafka.NotEnoughReplicas
 	}
 }
 
@@ -151,8 +151,9 @@ func strangeCodec(records []byte) bool {
 	return err == nil && first != nil && first.Magic() == 2 && !first.Codec().Known()
 }
 
-// badAcks is what a partition answers to acks that mean nothing.
-func (c *produceCall) badAcks(e *replica.AppendEntry, image *metadata.Image) error {
+// afterSent is what a partition answers to what is wrong beside it: the error, unless the partition is not known or the
+// records are refused as they were sent.
+func (c *produceCall) afterSent(e *replica.AppendEntry, image *metadata.Image, otherwise error) error {
 	if image.Topic(e.Topic).Partition(e.Partition) == nil {
 		return kafka.UnknownTopicOrPartition
 	}
@@ -160,7 +161,7 @@ func (c *produceCall) badAcks(e *replica.AppendEntry, image *metadata.Image) err
 	if err := o.Sent(e.Records); err != nil {
 		return err
 	}
-	return kafka.InvalidRequiredAcks
+	return otherwise
 }
 
 func refused(entries []replica.AppendEntry) bool {
