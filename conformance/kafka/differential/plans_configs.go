@@ -256,7 +256,10 @@ var alterConfigsBad = []move{
 		t := w.topic()
 		one := resourceChange{kafka.ResourceTopic, t.name, []change{set("retention.ms", "5")}}
 		other := resourceChange{kafka.ResourceTopic, t.name, []change{set("retention.ms", "6")}}
-		w.alterSeveral(w.IntN(2) == 0, one, [...]resourceChange{one, other}[w.IntN(2)], resourceChange{kafka.ResourceTopic, "nowhere", []change{set("retention.ms", "5")}})
+		for _, conn := range []string{"", controllerConn} {
+			w.alterSeveral(w.IntN(2) == 0, one, [...]resourceChange{one, other}[w.IntN(2)], resourceChange{kafka.ResourceTopic, "nowhere", []change{set("retention.ms", "5")}})
+			w.last().Conn, w.last().Mute = conn, conn == "" // Apache Kafka's controllers answer, its brokers do not
+		}
 	},
 	func(w *world) { // kinds of resources that there are not, and that there are not here
 		for _, kind := range []int8{0, 1, 3, 7, 64, -1} {
