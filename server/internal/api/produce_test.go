@@ -1,0 +1,113 @@
+package api
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/millrace-io/millrace/internal/record"
+	"github.com/millrace-io/millrace/kafka"
+	"github.com/millrace-io/millrace/server/internal/replica"
+)
+
+// aBatch is a batch of one record; change spoils it.
+func aBatch(o record.BuilderOptions, change func(raw []byte)) []byte {
+	b := record.NewBuilder(o)
+	b.Append(record.Record{Timestamp: 1_600_000_000_000, Value: []byte("v")})
+	raw := b.Build(nil)
+	if change != nil {
+		change(raw)
+	}
+	return raw
+}
+
+var noProducer = record.BuilderOptions{ProducerID: -1, ProducerEpoch: -1, BaseSequence: -1}
+
+// produceOf is a request of topics with partitions, as "a 0 1, b, a 1", in memory.
+func produceOf(topics string) *produceCall {
+	c := newProduceCall()
+	c.topics, c.append.Entries = c.topics[:0], c.append.Entries[:0]
+	n := int64(0)
+	for _, t := range strings.Split(topics, ", ") {
+		fields := strings.Fields(t)
+		c.topics = append(c.topics, produceTopic{name: fields[0], partitions: len(fields) - 1})
+		for _, p := range fields[1:] {
+			e := c.entry()
+			e.Topic = fields[0]
+			fmt.Sscan(p, &e.Partition)
+			e.Records = []byte{byte(n)}
+			n++
+		}
+	}
+	return c
+}
+
+// The answer names each topic once, none without partitions, and each partition once, with what came last.
+func TestProduceRegroups(t *testing.T) {
+	var many, once []string
+	for i := range 40 {
+		many = append(many, fmt.Sprintf("t%d 0", i%20))
+		if i < 20 {
+			once = append(once, fmt.Sprintf("t%d 0=%d", i, i+20))
+		}
+	}
+	for asked, want := range map[string]string{
+		"a 0 1, b 5":             "a 0=0 1=1, b 5=2",
+		"a, b 0":                 "b 0=0",
+		"a":                      "",
+		"a 0, b 0, a 1":          "a 0=0 1=2, b 0=1",
+		"a 0 1 0":                "a 0=2 1=1",
+		"a 0, b 1, a 0 2":        "a 0=2 2=3, b 1=1",
+		strings.Join(many, ", "): strings.Join(once, ", "),
+	} {
+		c := produceOf(asked)
+		c.regroup()
+		var got []string
+		next := 0
+		for _, topic := range c.topics {
+			line := topic.name
+			for range topic.partitions {
+				e := &c.append.Entries[next]
+				next++
+				line += fmt.Sprintf(" %d=%d", e.Partition, e.Records[0])
+			}
+			got = append(got, line)
+		}
+		if s := strings.Join(got, ", "); s != want || next != len(c.append.Entries) {
+			t.Errorf("%s became %s, want %s", asked, s, want)
+		}
+	}
+}
+
+func TestProduceIsJudgedBeforeThePartitions(t *testing.T) {
+	g := newGate(t)
+	g.apply(aTopic("t", 1, 1)...)
+	transactional := record.BuilderOptions{ProducerID: 7, ProducerEpoch: 0, BaseSequence: 0, Transactional: true}
+	for _, test := range []struct {
+		what      string
+		records   []byte
+		id        []byte
+		partition int32
+		whole     error
+		one       kafka.ErrorCode
+	}{
+		{"a batch", aBatch(noProducer, nil), nil, 0, nil, kafka.None},
+		{"a length that no batch has", aBatch(noProducer, func(raw []byte) { raw[8], raw[9], raw[10], raw[11] = 0, 0, 0, 3 }), nil, 0, kafka.CorruptMessage, kafka.None},
+		{"a magic that there is not", aBatch(noProducer, func(raw []byte) { raw[16] = 9 }), nil, 0, kafka.CorruptMessage, kafka.None},
+		{"no batch", nil, nil, 0, nil, kafka.None},
+		{"a transaction without an id", aBatch(transactional, nil), nil, 0, kafka.TransactionalIDAuthorizationFailed, kafka.None},
+		{"a transaction", aBatch(transactional, nil), []byte("x"), 0, nil, kafka.NotEnoughReplicas},
+		{"a transaction on a partition that is not", aBatch(transactional, nil), []byte("x"), 9, nil, kafka.UnknownTopicOrPartition},
+		{"two batches of a transaction", append(aBatch(transactional, nil), aBatch(transactional, nil)...), []byte("x"), 0, nil, kafka.InvalidRecord},
+	} {
+		c := newProduceCall()
+		call := g.call(13)
+		c.t, c.r = call.t, call.Request
+		c.in.TransactionalID = test.id
+		e := &replica.AppendEntry{Topic: "t", Partition: test.partition, Records: test.records}
+		c.judgeFirst(e, g.image)
+		if kafka.CodeOf(c.whole) != kafka.CodeOf(test.whole) || kafka.CodeOf(e.Err) != test.one {
+			t.Errorf("%s: the request %v, the partition %v; want %v, %v", test.what, c.whole, e.Err, test.whole, test.one)
+		}
+	}
+}
