@@ -32,6 +32,10 @@ type Produce struct {
 	TimeoutMs       int32
 	Topics          []ProduceTopic
 
+	// MaxPartitions, if not 0, is how many partitions a request may name; one with more is malformed. It stays when a
+	// request is forgotten.
+	MaxPartitions int
+
 	// partitions is where the partitions of all topics lie, one topic after the other.
 	partitions []ProducePartition
 }
@@ -51,7 +55,7 @@ type ProducePartition struct {
 
 // Reset forgets the request and whatever it aliased.
 func (p *Produce) Reset() {
-	*p = Produce{Topics: reuse(p.Topics), partitions: reuse(p.partitions)}
+	*p = Produce{Topics: reuse(p.Topics), partitions: reuse(p.partitions), MaxPartitions: p.MaxPartitions}
 }
 
 // Decode reads the body of a ProduceRequest, what was there before being forgotten. It allocates only while p has
@@ -84,6 +88,10 @@ func (p *Produce) decode(r *Reader, version int16) {
 		}
 		first := len(p.partitions)
 		n := r.arrayLen(flex, never, 5)
+		if most := p.MaxPartitions; most > 0 && first+n > most {
+			r.Fail(fmt.Sprintf("more than %d partitions, which is all that it can have records for", most))
+			return
+		}
 		for j := range n {
 			part := ProducePartition{Index: r.Int32(), Records: r.records(flex, allowed)}
 			if flex {

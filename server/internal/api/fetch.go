@@ -55,6 +55,11 @@ func (t *Table) fetch(r *listener.Request) {
 		return
 	}
 	in, f := &c.in, &c.fetch
+	partitions := 0
+	for i := range in.Topics {
+		partitions += len(in.Topics[i].Partitions)
+	}
+	defer t.token(partitions)()
 	f.Version, f.ReplicaID, f.ReplicaEpoch = r.Header.Version, in.ReplicaID, in.ReplicaEpoch
 	f.MaxWait, f.MinBytes, f.MaxBytes = time.Duration(in.MaxWaitMs)*time.Millisecond, in.MinBytes, in.MaxBytes
 	f.SessionID, f.SessionEpoch, f.ClientID, f.Rack = in.SessionID, in.SessionEpoch, r.Header.ClientID, string(in.RackID)

@@ -20,6 +20,11 @@ import (
 //	version 0      tells only of replicas whose brokers are there, since its clients cannot do with others
 
 func describeMetadata(c *call, request *wire.MetadataRequest) wire.Message {
+	partitions := len(request.Topics)
+	if request.Topics == nil {
+		partitions = c.image.NumPartitions()
+	}
+	c.back = c.t.token(partitions)
 	response := wire.NewMetadataResponse()
 	byID := false
 	for _, t := range request.Topics {

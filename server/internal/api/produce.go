@@ -68,6 +68,8 @@ func newProduceCall() *produceCall {
 func (t *Table) produce(r *listener.Request) {
 	c := newProduceCall()
 	c.t, c.r = t, r
+	// A few bytes that name a partition must not cost hundreds.
+	c.in.MaxPartitions = max(manyPartitions, len(r.Body)/record.HeaderLen)
 	if err := c.in.Decode(r.Header.Version, r.Body); err != nil {
 		c.recycle()
 		r.Fail(err)

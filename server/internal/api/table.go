@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"slices"
 	"sync/atomic"
 
@@ -68,6 +69,21 @@ type Table struct {
 	reach    reach
 	// creatingGroups is true while the topic of the groups is asked for.
 	creatingGroups atomic.Bool
+	wide           chan struct{} // holds a token for each request about many partitions that is at work
+}
+
+// manyPartitions is from how many partitions on a request waits for a token, and a Produce must have something for each.
+const manyPartitions = 1024
+
+// token waits until few enough requests about many partitions are at work. A client asks for the metadata of everything in
+// a few bytes, again and again; half of the processors answer such clients and the others are there for the rest, the
+// node's own heartbeats among them. The caller gives the token back by calling what it gets.
+func (t *Table) token(partitions int) (back func()) {
+	if partitions < manyPartitions {
+		return func() {}
+	}
+	t.wide <- struct{}{}
+	return func() { <-t.wide }
 }
 
 // handler runs a request to its completion, or sees to that it will be complete.
@@ -79,6 +95,8 @@ type call struct {
 	context.Context
 	image *metadata.Image
 	t     *Table
+	// back gives back the token of a request about many partitions, when it is answered.
+	back func()
 }
 
 // caller is who asks, for those who decide or authorize.
@@ -118,17 +136,17 @@ func blocking[M any, P interface {
 		}
 		ctx, cancel := context.WithCancel(context.Background())
 		r.OnClose(cancel)
-		c := &call{Request: r, Context: ctx, image: t.o.Image(), t: t}
+		c := &call{Request: r, Context: ctx, image: t.o.Image(), t: t, back: func() {}}
 		go func() {
 			defer cancel()
+			defer func() { c.back() }()
 			defer func() {
 				if p := recover(); p != nil {
 					t.o.Log.Error("a request ended in a panic; its connection is closed", "api", r.Header.Key, "version", r.Header.Version, "panic", p)
 					r.Fail(fmt.Errorf("%s version %d ended in a panic: %v", r.Header.Key, r.Header.Version, p))
 				}
 			}()
-			response := f(c, request)
-			respond(r, response)
+			respond(r, f(c, request))
 		}()
 	}
 }
@@ -177,6 +195,7 @@ func NewController(o Options) *Table {
 }
 
 func (t *Table) ready() *Table {
+	t.wide = make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2))
 	if t.o.Log == nil {
 		t.o.Log = slog.New(slog.DiscardHandler)
 	}

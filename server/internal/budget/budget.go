@@ -126,6 +126,14 @@ func (b *Budget) await(ctx context.Context, w *waiter) bool {
 	}
 }
 
+// Ample reports whether more than half of the budget is left and nobody waits: then what is merely faster with more
+// memory may take it.
+func (b *Budget) Ample() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.inUse <= b.limit/2 && b.waiting.Len() == 0
+}
+
 // OnShort registers what to call, from time to time and from any goroutine, while somebody waits, with the bytes that
 // the first of those needs: it should see to that they come back.
 func (b *Budget) OnShort(reclaim func(n int64)) {

@@ -11,11 +11,12 @@ import (
 	"time"
 
 	"github.com/millrace-io/millrace/internal/wire"
+	"github.com/millrace-io/millrace/server/internal/budget"
 )
 
-// A connection holds memory of the budget in three ways: a buffer for a request that has begun to come (input), what
-// the handler makes of a large request (weight), and answers that the client does not take (owed). The first two are
-// lent before they are used. Answers are never waited for, since what they are made of comes back when they are sent; they
+// A connection holds memory of the budget in four ways: a buffer for a request that has begun to come (input), what
+// the handler makes of a large request (weight), answers that the client does not take (owed), and copies of records that
+// are being sent. All but the third are lent before they are used. Answers are never waited for, since what they are made of comes back when they are sent; they
 // are charged, and then it is further requests that wait. While somebody waits, connections that have held on to memory
 // for longer than shedAfter without any progress are closed, the longest first: so a node full of clients that do not
 // read goes on to serve those that do.
@@ -23,8 +24,8 @@ type held struct {
 	// input is the size of the buffer of a request that the reader waits for the rest of, and inputSince when that
 	// began; 0 while it waits for none.
 	input, inputSince atomic.Int64
-	// moved is when the last bytes went out.
-	moved atomic.Int64
+	// copies is what ranges were copied to and is being sent. moved is when the last bytes went out.
+	copies, moved atomic.Int64
 
 	// Guarded by Conn.mu. Of owed bytes, charged are counted in the budget.
 	owed, charged, weight int64
@@ -88,7 +89,10 @@ func (c *Conn) weigh(r *Request) error {
 		return nil
 	}
 	b := c.l.cfg.Budget
-	n := min(weighFactor*int64(r.frameLen), b.Limit()/4)
+	n, most := weighFactor*int64(r.frameLen), b.Limit()/2
+	if n > most {
+		return fmt.Errorf("a %s of %d bytes may take %d bytes of memory; half of memory.budget.bytes is %d: %w", r.Header.Key, r.frameLen, n, most, budget.ErrTooLarge)
+	}
 	if !b.TryAcquire(n) {
 		if err := c.await(func(ctx context.Context) error { return b.Acquire(ctx, n) }); err != nil {
 			return fmt.Errorf("%s of %d bytes: %w", r.Header.Key, r.frameLen, err)
@@ -166,9 +170,10 @@ func (c *Conn) holding(now time.Time) (bytes int64, since time.Time) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if n := c.held.charged + c.held.weight; n > 0 {
+	copies := c.held.copies.Load()
+	if n := c.held.charged + c.held.weight + copies; n > 0 {
 		begun := c.held.since
-		if moved := time.Unix(0, c.held.moved.Load()); moved.After(begun) {
+		if moved := time.Unix(0, c.held.moved.Load()); copies > 0 || moved.After(begun) {
 			begun = moved
 		}
 		if now.Sub(begun) > c.l.shedAfter {

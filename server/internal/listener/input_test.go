@@ -131,7 +131,7 @@ func TestLargeFramesAreBelievedAsTheyCome(t *testing.T) {
 		r.Complete(answer(r, binary.BigEndian.AppendUint64(nil, sum)...))
 	})
 	const size = 16 << 20
-	whole := metadata(1, bytes.Repeat([]byte{3}, size)...)
+	whole := produce(1, bytes.Repeat([]byte{3}, size)...)
 	c := n.dial()
 	c.send(whole[:2000])
 	eventually(t, "a buffer in use", func() bool { return n.budget.InUse() > 0 })

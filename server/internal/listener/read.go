@@ -17,8 +17,8 @@ const (
 	// readMin is the least that a read asks for, and readMax the most while frames are smaller.
 	readMin = 64 << 10
 	readMax = 1 << 20
-	// trustMax is up to which size a frame gets a buffer for all of it at once. A larger one gets more as its bytes
-	// come, four times at each step: four bytes must not cost the node a hundred megabytes.
+	// trustMax is up to which size a frame gets a buffer for all of it at once, while memory is ample. A larger one gets
+	// more as its bytes come, four times at each step: four bytes must not cost the node a hundred megabytes.
 	trustMax = 1 << 20
 	// keepMax is how much of an unfinished frame a connection keeps for itself, so that a client that sends
 	// bytes one by one does not hold a buffer.
@@ -87,12 +87,16 @@ func (in *input) next(c *Conn) ([]byte, error) {
 				in.drop()
 			case len(unread) >= wire.FrameHead:
 				size, _ := wire.FrameSize(unread, c.l.cfg.MaxRequestBytes) // checked by SplitFrame
-				if want = wire.FrameHead + size; want > trustMax {
+				if want = wire.FrameHead + size; want > readMin {
 					// At the last step there are two buffers. Who waits for more than there can be waits for itself.
 					if most := int64(want) + int64(want)/4; most > c.l.cfg.Budget.Limit() {
 						return nil, fmt.Errorf("a request of %d bytes takes %d bytes of memory, and memory.budget.bytes is %d: %w", size, most, c.l.cfg.Budget.Limit(), budget.ErrTooLarge)
 					}
-					want = min(want, max(trustMax, 4*len(unread)))
+					trust := trustMax
+					if want > len(in.buf.Bytes()) && !c.l.cfg.Budget.Ample() {
+						trust = readMin
+					}
+					want = min(want, max(trust, 4*len(unread)))
 				}
 			}
 		}
@@ -222,7 +226,11 @@ func (in *input) begin(c *Conn, wait bool) (bool, error) {
 	if in.buf != nil {
 		return true, nil
 	}
-	buf, ok := c.l.cfg.Budget.TryGet(in.size())
+	size := in.size()
+	if size > readMin && !c.l.cfg.Budget.Ample() {
+		size = readMin
+	}
+	buf, ok := c.l.cfg.Budget.TryGet(size)
 	if !ok {
 		if !wait {
 			return false, nil
@@ -251,8 +259,23 @@ func (in *input) rest(c *Conn) {
 		in.small = append([]byte(nil), unread...)
 		in.drop()
 	default:
+		if len(unread) <= len(in.buf.Bytes())/4 && in.buf.Cap() > readMin && !c.l.cfg.Budget.Ample() {
+			in.shrink(c)
+		}
 		c.held.began(in.buf.Cap())
 	}
+}
+
+// shrink moves what is unread to a buffer of its size, if there is one to have.
+func (in *input) shrink(c *Conn) {
+	unread := in.buf.Bytes()[in.at:in.end]
+	smaller, ok := c.l.cfg.Budget.TryGet(max(readMin, len(unread)))
+	if !ok {
+		return
+	}
+	n := copy(smaller.Bytes(), unread)
+	in.buf.Release()
+	in.buf, in.at, in.end = smaller, 0, n
 }
 
 // fill reads once into the buffer. On a socket the buffer is held only for the time of a read that has something to

@@ -16,7 +16,7 @@ import (
 const (
 	// sendfileFrom is from how many bytes on a range goes out by sendfile, to peers behind a network.
 	sendfileFrom = 64 << 10
-	// copyChunk is the most that is copied out of a range at a time. When the budget has no memory left a
+	// copyChunk is the most that is copied out of a range at a time. When the budget has not much memory left a
 	// connection makes do with copyLeast of its own: an answer never waits for memory, since what it is made of
 	// is given back when it has been sent, and others may be waiting for that.
 	copyChunk = 1 << 20
@@ -210,9 +210,12 @@ func (o *output) most() int {
 // buffer finds memory for a copy of up to n bytes, good until the next flush.
 func (o *output) buffer(n int) ([]byte, error) {
 	n = min(n, copyChunk)
-	if buf, ok := o.c.l.cfg.Budget.TryGet(n); ok {
-		o.copies = append(o.copies, buf)
-		return buf.Bytes(), nil
+	if b := o.c.l.cfg.Budget; n <= copyLeast || b.Ample() {
+		if buf, ok := b.TryGet(n); ok {
+			o.copies = append(o.copies, buf)
+			o.c.held.copies.Add(int64(buf.Cap()))
+			return buf.Bytes(), nil
+		}
 	}
 	if err := o.flush(); err != nil {
 		return nil, err
@@ -255,6 +258,7 @@ func (o *output) release() {
 	clear(o.pieces)
 	o.pieces, o.size = o.pieces[:0], 0
 	for i, buf := range o.copies {
+		o.c.held.copies.Add(-int64(buf.Cap()))
 		buf.Release()
 		o.copies[i] = nil
 	}

@@ -1,8 +1,11 @@
 package replica
 
 import (
+	"encoding/binary"
 	"fmt"
+	"hash/crc32"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -11,9 +14,10 @@ import (
 	"github.com/millrace-io/millrace/server/internal/vfs"
 )
 
-// crashRun writes with several producers to several partitions, and takes clones of the disk, as a power loss would
-// leave it, at every sync point and after acknowledgements. Each clone comes with what was acknowledged before it
-// was taken.
+// crashRun writes with several producers, idempotent ones among them, to several partitions in two directories, with
+// segments that roll, recovery points that move and a floor that is rewritten, and takes clones of the disk, as a power loss
+// would leave it, at every sync point and after acknowledgements. Each clone comes with what was sent and what was
+// acknowledged before it was taken.
 type crashRun struct {
 	t    testing.TB
 	mem  *vfs.Mem
@@ -21,108 +25,192 @@ type crashRun struct {
 	dice *rand.Rand
 
 	mu     sync.Mutex
-	acked  map[string]ackedRecord // by value
+	sent   map[int64][]sentBatch // by producer
 	clones []crashClone
 }
 
-type ackedRecord struct {
+// sentBatch is one record of a producer, in a batch of its own.
+type sentBatch struct {
+	value     string
 	partition int32
-	offset    int64
+	sequence  int32 // within the partition
+	offset    int64 // -1: not acknowledged yet
 }
 
 type crashClone struct {
-	disk  *vfs.Mem
-	acked map[string]ackedRecord
-	what  string
+	disk *vfs.Mem
+	sent map[int64][]sentBatch
+	what string
 }
 
-const crashPartitions = 3
+const (
+	crashPartitions = 3
+	crashBatches    = 10
+)
 
-func crashRecords() []wire.Message { return topicRecords("t", idT, crashPartitions) }
+// crashProducers are the producers by id; the negative ones are plain.
+var crashProducers = []int64{-1, -2, 10, 11}
+
+func crashRecords() []wire.Message {
+	return topicRecords("t", idT, crashPartitions, "index.interval.bytes", "1", "segment.index.bytes", "24")
+}
+
+// crashNode is a node whose checkpoints are never long behind.
+func crashNode(t testing.TB, disk *vfs.Mem) *node {
+	return newNode(t, disk, func(o *Options) {
+		o.Broker.OffsetCheckpointInterval, o.Broker.HighWatermarkCheckpointInterval = time.Millisecond, time.Millisecond
+	}, dir1, dir2).load()
+}
+
+// bytes is the batch as its producer sends it.
+func (b *sentBatch) bytes(producer int64) []byte {
+	batch := batchOf(b.value)
+	if producer >= 0 {
+		binary.BigEndian.PutUint64(batch[43:], uint64(producer))
+		binary.BigEndian.PutUint16(batch[51:], 0)
+		binary.BigEndian.PutUint32(batch[53:], uint32(b.sequence))
+		binary.BigEndian.PutUint32(batch[17:], crc32.Checksum(batch[21:], castagnoli))
+	}
+	return batch
+}
 
 func (r *crashRun) clone(what string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	acked := make(map[string]ackedRecord, len(r.acked))
-	for v, a := range r.acked {
-		acked[v] = a
+	sent := map[int64][]sentBatch{}
+	for producer, batches := range r.sent {
+		sent[producer] = slices.Clone(batches)
 	}
 	options := vfs.CrashOptions{}
 	if r.dice.IntN(2) == 0 {
 		options = vfs.CrashOptions{Rand: rand.New(rand.NewPCG(r.dice.Uint64(), 0))}
 	}
-	r.clones = append(r.clones, crashClone{r.mem.CrashClone(options), acked, what})
+	r.clones = append(r.clones, crashClone{r.mem.CrashClone(options), sent, what})
 }
 
 // run has producers write, and stops in the middle of things when the clones are taken.
 func (r *crashRun) run(seed uint64, breakIt func(*Manager)) {
 	r.dice = rand.New(rand.NewPCG(seed, 2))
-	r.acked = map[string]ackedRecord{}
+	r.sent = map[int64][]sentBatch{}
 	r.mem = vfs.NewMem()
-	r.n = newNode(r.t, r.mem, nil).load()
+	r.n = crashNode(r.t, r.mem)
 	if breakIt != nil {
 		breakIt(r.n.m)
 	}
 	r.mem.SetSyncHook(func(name string) { r.clone("at the sync of " + name) })
 	r.n.apply(crashRecords()...)
 	var producers sync.WaitGroup
-	for p := range 4 {
+	for n, producer := range crashProducers {
 		producers.Go(func() {
-			for i := range 6 {
-				partition := int32((p + i) % crashPartitions)
-				value := fmt.Sprintf("%d/%d/%d", seed, p, i)
-				e := r.n.append("t", partition, []int16{1, -1}[i%2], value)
+			for i := range crashBatches {
+				b := sentBatch{value: fmt.Sprintf("%d/%d/%d", seed, n, i), partition: int32((n + i) % crashPartitions), sequence: int32(i / crashPartitions), offset: -1}
+				r.mu.Lock()
+				r.sent[producer] = append(r.sent[producer], b)
+				r.mu.Unlock()
+				e := <-r.n.appendAsync("t", b.partition, []int16{1, -1}[i%2], b.bytes(producer))
 				if e.Err != nil {
 					r.t.Errorf("append: %v", e.Err)
 				}
 				r.mu.Lock()
-				r.acked[value] = ackedRecord{partition, e.BaseOffset}
+				r.sent[producer][i].offset = e.BaseOffset
 				r.mu.Unlock()
 				r.clone("after an acknowledgement")
 			}
 		})
 	}
 	producers.Wait()
+	for _, d := range r.n.m.dirs {
+		if err := d.compactFloor(); err != nil {
+			r.t.Errorf("rewrite the floor: %v", err)
+		}
+	}
 	r.n.close()
 	r.clone("after the stop")
 	r.mem.SetSyncHook(nil)
 }
 
-// lost starts a node on every clone, and returns a sentence for each clone that lost or changed what was acknowledged.
+// read returns what a partition holds, from its first offset to its high watermark.
+func (n *node) read(partition int32) (got []string, err error) {
+	for {
+		req := fetchOf("t", 0)
+		req.Partitions[0].Partition, req.Partitions[0].FetchOffset = partition, int64(len(got))
+		n.fetch(req)
+		res := &req.Responses[0]
+		if res.Err != nil {
+			return nil, res.Err
+		}
+		more := values(n.t, res)
+		if got = append(got, more...); int64(len(got)) >= res.HighWatermark {
+			return got, nil
+		}
+		if len(more) == 0 {
+			return got, fmt.Errorf("%d records below the high watermark %d", len(got), res.HighWatermark)
+		}
+	}
+}
+
+// lost starts a node on every clone, and returns a sentence for each thing that is not as it was promised.
 func (r *crashRun) lost() (problems []string) {
 	for i, c := range r.clones {
-		n := newNode(r.t, c.disk, nil)
-		n.load()
+		n := crashNode(r.t, c.disk)
 		n.apply(crashRecords()...)
-		for partition := range int32(crashPartitions) {
-			req := fetchOf("t", 0)
-			req.Partitions[0].Partition = partition
-			n.fetch(req)
-			res := &req.Responses[0]
-			got := values(r.t, res)
-			if res.Err != nil {
-				problems = append(problems, fmt.Sprintf("clone %d (%s): partition %d: %v", i, c.what, partition, res.Err))
-				continue
-			}
-			if int64(len(got)) != res.HighWatermark {
-				problems = append(problems, fmt.Sprintf("clone %d (%s): partition %d has %d records below its high watermark %d", i, c.what, partition, len(got), res.HighWatermark))
-			}
-			for value, a := range c.acked {
-				if a.partition != partition {
-					continue
-				}
-				if a.offset >= int64(len(got)) || got[a.offset] != value {
-					problems = append(problems, fmt.Sprintf("clone %d (%s): %q was acknowledged at offset %d of partition %d and is not there", i, c.what, value, a.offset, partition))
-				}
-			}
-		}
-		// It goes on where it was.
-		for partition := range int32(crashPartitions) {
-			if e := n.append("t", partition, -1, "after"); e.Err != nil {
-				problems = append(problems, fmt.Sprintf("clone %d (%s): append after it: %v", i, c.what, e.Err))
-			}
+		for _, problem := range c.judge(n) {
+			problems = append(problems, fmt.Sprintf("clone %d (%s): %s", i, c.what, problem))
 		}
 		n.close()
+	}
+	return problems
+}
+
+// judge holds a node that recovered against what was acknowledged, and has the producers go on.
+func (c *crashClone) judge(n *node) (problems []string) {
+	tell := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
+	for partition := range int32(crashPartitions) {
+		got, err := n.read(partition)
+		if err != nil {
+			tell("partition %d: %v", partition, err)
+			continue
+		}
+		for _, batches := range c.sent {
+			for _, b := range batches {
+				if b.partition == partition && b.offset >= 0 && (b.offset >= int64(len(got)) || got[b.offset] != b.value) {
+					tell("%q was acknowledged at offset %d of partition %d and is not there", b.value, b.offset, partition)
+				}
+			}
+		}
+	}
+	// Idempotent producers send everything again, as if no answer had reached them; they have fewer than five batches in a
+	// partition. Then they go on, and so do the others.
+	for producer, batches := range c.sent {
+		for _, b := range batches {
+			if producer < 0 {
+				continue
+			}
+			e := <-n.appendAsync("t", b.partition, -1, b.bytes(producer))
+			if e.Err != nil || b.offset >= 0 && e.BaseOffset != b.offset {
+				tell("%q of producer %d again: offset %d, %v; it was acknowledged at %d", b.value, producer, e.BaseOffset, e.Err, b.offset)
+			}
+		}
+	}
+	for partition := range int32(crashPartitions) {
+		if e := n.append("t", partition, -1, "after"); e.Err != nil {
+			tell("append after it: %v", e.Err)
+		}
+		got, err := n.read(partition)
+		if err != nil {
+			tell("partition %d, read again: %v", partition, err)
+		}
+		times := map[string]int{}
+		for _, value := range got {
+			times[value]++
+		}
+		for producer, batches := range c.sent {
+			for _, b := range batches {
+				if b.partition == partition && (times[b.value] > 1 || producer >= 0 && times[b.value] < 1) {
+					tell("%q of producer %d is there %d times", b.value, producer, times[b.value])
+				}
+			}
+		}
 	}
 	return problems
 }
@@ -131,7 +219,7 @@ func TestCrashLosesNothingAcknowledged(t *testing.T) {
 	for seed := range uint64(3) {
 		r := &crashRun{t: t}
 		r.run(seed, nil)
-		if len(r.clones) < 40 {
+		if len(r.clones) < 100 {
 			t.Errorf("seed %d: only %d crashes", seed, len(r.clones))
 		}
 		for _, problem := range r.lost() {
@@ -140,12 +228,14 @@ func TestCrashLosesNothingAcknowledged(t *testing.T) {
 	}
 }
 
-// TestCrashFindsAcknowledgementsBeforeTheSync shows that the test above can fail: a node whose rounds do not sync, and
-// a disk that lies about it, must be found out.
+// TestCrashFindsAcknowledgementsBeforeTheSync shows that the test above can fail: a node whose rounds do not sync must be
+// found out.
 func TestCrashFindsAcknowledgementsBeforeTheSync(t *testing.T) {
 	r := &crashRun{t: t}
 	r.run(7, func(m *Manager) {
-		m.dirs[0].sync.syncs = func([]syncItem) error { return nil }
+		for _, d := range m.dirs {
+			d.sync.syncs = func([]syncItem) error { return nil }
+		}
 	})
 	if problems := r.lost(); len(problems) == 0 {
 		t.Errorf("%d crashes of a node that acknowledges before it syncs, and nothing was lost", len(r.clones))
