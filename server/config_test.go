@@ -210,7 +210,7 @@ func TestTheListOfKafkasKeys(t *testing.T) {
 	if known.Len() < 379 {
 		t.Errorf("%d keys; Kafka 4.4 alone has 379", known.Len())
 	}
-	ours := []string{"http.listeners", "proxy.protocol.listeners", "metrics.partitions", "memory.budget.bytes", "log.durability", "log.sync.stall.timeout.ms", "log.reserve.bytes", "log.scrub.bytes.per.second"}
+	ours := []string{"http.listeners", "proxy.protocol.listeners", "metrics.partitions", "memory.budget.bytes", "log.durability", "log.sync.stall.timeout.ms", "log.reserve.bytes", "log.scrub.bytes.per.second", "log.scrub.interval.ms"}
 	for k := range brokerTable().All() {
 		if _, ok := known.Lookup(k.Name); !ok && !slices.Contains(ours, k.Name) {
 			t.Errorf("%s is declared, but is neither a key of Kafka nor listed here as one of ours", k.Name)

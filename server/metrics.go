@@ -25,6 +25,7 @@ type figures struct {
 	topics      func() iter.Seq[replica.TopicStats]
 	replicas    func() iter.Seq[replica.PartitionStats]
 	offlineDirs func() int
+	dirs        func() []replica.DirStats
 	image       func() *metadata.Image
 	state       func() broker.State
 	controller  func() (leader, epoch int32)
@@ -99,6 +100,9 @@ var (
 	connectionCount   = desc("kafka_server_socketservermetrics_connection_count", "Open connections of a listener.", "listener")
 	memoryUsed        = desc("millrace_memory_used_bytes", "Bytes lent out of the memory budget.")
 	memoryBudget      = desc("millrace_memory_budget_bytes", "The memory budget.")
+	dirFull           = desc("millrace_log_directory_full", "1 while writes to the log directory are refused for want of room.", "dir")
+	dirDamage         = desc("millrace_log_directory_damage_total", "Damage that recovery and the scrubber found in the log directory.", "dir")
+	dirScrubbed       = desc("millrace_log_directory_scrubbed_bytes_total", "Bytes of the log directory that the scrubber has checked.", "dir")
 	uptime            = desc("millrace_uptime_seconds", "Seconds since the node was started.")
 
 	requestCount   = desc("kafka_network_requestmetrics_requests_total", "Requests that were answered.", "request")
@@ -157,6 +161,11 @@ func (f *figures) Collect(out chan<- prometheus.Metric) {
 	gauge(underReplicated, float64(under))
 	gauge(logBytes, float64(size))
 	gauge(offlineDirs, float64(f.offlineDirs()))
+	for _, d := range f.dirs() {
+		gauge(dirFull, truth(d.Full), d.Path)
+		count(dirDamage, d.Damage, d.Path)
+		count(dirScrubbed, d.Scrubbed, d.Path)
+	}
 	if state, ok := brokerStates[f.state()]; ok {
 		gauge(brokerState, state)
 	}

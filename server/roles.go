@@ -160,6 +160,7 @@ func (s *Server) newBroker(n *node) *broker.Broker {
 		NodeID: s.cfg.NodeID, ClusterID: s.clusterID, Incarnation: kafka.NewUUID(), Rack: v.text("broker.rack"),
 		Endpoints: s.endpoints(false), Features: metadata.KafkaFeatures(),
 		Controller: lateController{n}, Committed: func() int64 { return n.quorum.HighWatermark() - 1 }, Log: s.log, Failed: s.fail,
+		MetadataDir: n.dirs.metadata,
 		Config: broker.Config{
 			HeartbeatInterval:   v.millis("broker.heartbeat.interval.ms"),
 			RegistrationTimeout: v.millis("initial.broker.registration.timeout.ms"),
@@ -396,6 +397,12 @@ func (s *Server) figures(n *node) figures {
 				return len(n.dirs.lost)
 			}
 			return len(n.dirs.lost) + len(n.replicas.OfflineDirs())
+		},
+		dirs: func() []replica.DirStats {
+			if s.phaseNow() != serving || n.replicas == nil {
+				return nil
+			}
+			return n.replicas.Dirs()
 		},
 		image: func() *metadata.Image {
 			if s.phaseNow() != serving {

@@ -33,8 +33,10 @@ type Options struct {
 	// Committed returns the offset up to which this node knows the metadata log to be committed; the image that
 	// Publish is given follows it. nil where requests should not wait for their own changes.
 	Committed func() int64
-	Config    Config
-	Log       *slog.Logger
+	// MetadataDir is the directory of the metadata log: when it fails the node must stop.
+	MetadataDir kafka.DirectoryID
+	Config      Config
+	Log         *slog.Logger
 	// Failed is told, once, why the node must stop.
 	Failed func(error)
 }

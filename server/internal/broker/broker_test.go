@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -428,6 +429,22 @@ func TestTheLastDirectoryThatFailsStopsTheNode(t *testing.T) {
 		}
 		b.DirFailed(replica.Dir{Path: "/a", ID: kafka.NewUUID()}, 0, errors.New("input/output error"))
 		if kafka.CodeOf(failed) != kafka.KafkaStorageError {
+			t.Errorf("failed: %v", failed)
+		}
+		b.Close()
+	})
+}
+
+func TestTheMetadataDirectoryThatFailsStopsTheNode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, c, _ := newTestBroker(t)
+		var failed error
+		b.o.Failed, b.o.MetadataDir = func(err error) { failed = err }, kafka.NewUUID()
+		b.Loaded(Recovered{c.replicas, nil, -1})
+		b.Start()
+		<-b.Ready()
+		b.DirFailed(replica.Dir{Path: "/b", ID: b.o.MetadataDir}, 1, errors.New("input/output error"))
+		if failed == nil || !strings.Contains(failed.Error(), "metadata log, /b") {
 			t.Errorf("failed: %v", failed)
 		}
 		b.Close()

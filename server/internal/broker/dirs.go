@@ -109,15 +109,18 @@ func assignmentRequest(pending map[kafka.TopicIDPartition]kafka.DirectoryID) (*w
 	return request, sent
 }
 
-// DirFailed implements replica.Cluster: the next heartbeat, sent at once, tells the controller. A broker without
-// a directory left cannot serve and the node stops.
+// DirFailed implements replica.Cluster: the next heartbeat, sent at once, tells the controller. A broker without a
+// directory left cannot serve, nor can one whose metadata log lies in the directory that failed, and the node stops.
 func (b *Broker) DirFailed(dir replica.Dir, remaining int, cause error) {
 	b.log.Error("a log directory is offline, and the partitions in it with it", "dir", dir.Path, "remaining", remaining, "error", cause)
 	b.mu.Lock()
 	b.life.dirFailed(dir.ID, time.Now())
 	b.mu.Unlock()
 	b.nudge()
-	if remaining == 0 {
+	switch {
+	case dir.ID == b.o.MetadataDir:
+		b.o.Failed(kafka.KafkaStorageError.Errorf("the directory of the metadata log, %s, failed: %v", dir.Path, cause))
+	case remaining == 0:
 		b.o.Failed(kafka.KafkaStorageError.Errorf("no log directory is left: %s failed last: %v", dir.Path, cause))
 	}
 }

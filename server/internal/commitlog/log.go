@@ -80,6 +80,8 @@ type Log struct {
 	undecided atomic.Int64
 	lastEpoch atomic.Int32
 	segments  atomic.Int32
+	// damages is what the last scrub found, in order; nil when that was nothing.
+	damages atomic.Pointer[[]Damage]
 
 	// Guarded by view.
 	dir        string

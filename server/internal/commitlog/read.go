@@ -68,6 +68,10 @@ func (m *marks) clear() { *m = marks{} }
 //
 // An offset below the log's start or above its end is OFFSET_OUT_OF_RANGE.
 func (l *Log) Read(offset int64, maxBytes int, limit int64, minOne bool) (Slice, error) {
+	limit, err := l.sound(offset, limit)
+	if err != nil {
+		return Slice{}, err
+	}
 	for attempt := 0; ; attempt++ {
 		s, err := l.read(offset, maxBytes, limit, minOne)
 		if err == nil || kafka.CodeOf(err) == kafka.OffsetOutOfRange {

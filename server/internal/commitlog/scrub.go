@@ -7,8 +7,10 @@ import (
 	"io"
 	"io/fs"
 	"math"
+	"sort"
 
 	"github.com/millrace-io/millrace/internal/record"
+	"github.com/millrace-io/millrace/kafka"
 	"github.com/millrace-io/millrace/server/internal/commitlog/segment"
 )
 
@@ -71,9 +73,9 @@ func (c *chain) wrongEpoch(b *segment.Batch) string {
 	return ""
 }
 
-// Scrub reads everything that is flushed and checks it: CRCs, offsets, lengths, epochs. It changes nothing. Damage
-// comes back as one or several *Damage (errors.As), the context's end as its error. The log can be used meanwhile, and
-// a log that was cold is cold again afterwards.
+// Scrub reads everything that is flushed and checks it: CRCs, offsets, lengths, epochs. It changes nothing, but reads of
+// what is damaged are refused from then on. Damage comes back as one or several *Damage (errors.As), the context's end
+// as its error. The log can be used meanwhile, and a log that was cold is cold again afterwards.
 func (l *Log) Scrub(ctx context.Context, limiter Limiter) error {
 	wasCold := !l.Hot()
 	h, err := l.wake()
@@ -118,7 +120,56 @@ func (l *Log) Scrub(ctx context.Context, limiter Limiter) error {
 	if !same {
 		return nil // what was read was being cut; the next round sees what is left
 	}
+	l.refuse(found, segs)
 	return errors.Join(found...)
+}
+
+// refuse has reads of damaged offsets end in an error from now on, and only those: what the last scrub found is forgotten.
+func (l *Log) refuse(found []error, segs []*segment.Segment) {
+	if len(found) == 0 {
+		l.damages.Store(nil)
+		return
+	}
+	var all []Damage
+	for _, err := range found {
+		var d *Damage
+		if !errors.As(err, &d) {
+			continue
+		}
+		known := *d
+		if known.To < 0 { // up to the next place where a batch is known to begin
+			known.To = math.MaxInt64
+			for _, seg := range segs {
+				if seg.Base > known.From {
+					known.To = seg.Base
+					break
+				}
+			}
+		}
+		known.To = max(known.To, known.From+1)
+		all = append(all, known)
+	}
+	sort.Slice(all, func(i, j int) bool { return all[i].From < all[j].From })
+	l.damages.Store(&all)
+}
+
+// sound returns up to which offset, at most the limit, reads from an offset on meet no known damage. An offset that is
+// damaged itself is an error of class CORRUPT_MESSAGE.
+func (l *Log) sound(offset, limit int64) (int64, error) {
+	known := l.damages.Load()
+	if known == nil {
+		return limit, nil
+	}
+	for i := range *known {
+		switch d := &(*known)[i]; {
+		case offset >= d.To:
+		case offset >= d.From:
+			return 0, kafka.CorruptMessage.Errorf("offset %d of %s is damaged (%s, position %d: %v) and is not served; the log of the broker says what to do", offset, l.tp, d.File, d.Position, d.Cause)
+		default:
+			return min(limit, d.From), nil
+		}
+	}
+	return limit, nil
 }
 
 func (l *Log) scrubSegment(ctx context.Context, limiter Limiter, seg *segment.Segment, ch *chain, flushed int64) (found []error, err error) {

@@ -86,6 +86,8 @@ type BrokerConfig struct {
 	ReserveBytes int64
 	// ScrubBytesPerSecond bounds the background verification of a directory; 0 turns it off.
 	ScrubBytesPerSecond int64
+	// ScrubInterval is how long after the end of one verification the next begins.
+	ScrubInterval time.Duration
 	// ProducerIDExpiration is how long an idle producer is remembered.
 	ProducerIDExpiration time.Duration
 }
@@ -104,6 +106,7 @@ func DefaultBrokerConfig() BrokerConfig {
 		SyncStallTimeout:                5 * time.Second,
 		ReserveBytes:                    16 << 20,
 		ScrubBytesPerSecond:             4 << 20,
+		ScrubInterval:                   7 * 24 * time.Hour,
 		ProducerIDExpiration:            24 * time.Hour,
 	}
 }
@@ -134,6 +137,7 @@ func ParseBrokerConfig(get func(brokerKey string) string) (BrokerConfig, error) 
 	millis("log.flush.scheduler.interval.ms", &c.FlushSchedulerInterval)
 	millis("log.retention.check.interval.ms", &c.RetentionCheckInterval)
 	millis("log.sync.stall.timeout.ms", &c.SyncStallTimeout)
+	millis("log.scrub.interval.ms", &c.ScrubInterval)
 	millis("producer.id.expiration.ms", &c.ProducerIDExpiration)
 	number("num.recovery.threads.per.data.dir", func(n int64) { c.RecoveryThreads = int(n) })
 	number("max.incremental.fetch.session.cache.slots", func(n int64) { c.SessionSlots = int(n) })
@@ -208,6 +212,8 @@ func BrokerKeys() []config.Key {
 			Doc: "How long a sync of the disk may hang before the node gives up the leadership of the partitions in that directory."},
 		{Name: "log.reserve.bytes", Type: config.Long, Default: config.Value("16777216"), Valid: config.AtLeast(0), Importance: config.Medium,
 			Doc: "The size of the file kept in each log directory so that checkpoints, deletion and a restart still work when the disk is full. Writes are refused before it is touched; 0 keeps none."},
+		{Name: "log.scrub.interval.ms", Type: config.Long, Default: config.Value("604800000"), Valid: config.AtLeast(1), Importance: config.Low,
+			Doc: "How long after the scrubber has read and checked all logs of a directory it begins again. The first time is ten minutes after the start, or after this interval when that is shorter. A key of Millrace."},
 		{Name: "log.scrub.bytes.per.second", Type: config.Long, Default: config.Value("4194304"), Valid: config.AtLeast(0), Importance: config.Low,
 			Doc: "How fast the logs of each directory are read in the background to find damage; 0 turns it off."},
 	}

@@ -105,6 +105,8 @@ type DirStats struct {
 	SyncRounds, SyncedLogs int64
 	// Damage counts what the scrubber and recovery found.
 	Damage int64
+	// Scrubbed counts the bytes that the scrubber has checked.
+	Scrubbed int64
 }
 
 // Dirs returns the figures of every directory, in the order of the configuration.
@@ -113,7 +115,7 @@ func (m *Manager) Dirs() []DirStats {
 	for i, d := range m.dirs {
 		stats[i] = DirStats{
 			Path: d.Path, Offline: d.offline.Load(), Full: d.room.full.Load(), Replicas: int(d.replicas.Load()),
-			SyncRounds: d.sync.roundsDone.Load(), SyncedLogs: d.sync.logsSynced.Load(), Damage: d.damage.Load(),
+			SyncRounds: d.sync.roundsDone.Load(), SyncedLogs: d.sync.logsSynced.Load(), Damage: d.damage.Load(), Scrubbed: d.scrubbed.Load(),
 		}
 	}
 	return stats

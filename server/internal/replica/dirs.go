@@ -29,6 +29,8 @@ type logDir struct {
 	cordoned atomic.Bool
 	// damage counts what recovery and the scrubber found bad.
 	damage atomic.Int64
+	// scrubbed counts the bytes that the scrubber has checked.
+	scrubbed atomic.Int64
 	// replicas counts the partitions placed here.
 	replicas atomic.Int32
 

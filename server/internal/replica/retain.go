@@ -34,9 +34,8 @@ type doomed struct {
 const (
 	// retainFirst is when retention runs for the first time: a full disk should not wait five minutes.
 	retainFirst = 30 * time.Second
-	// scrubFirst and scrubEvery say when the scrubber begins a walk through the directory.
+	// scrubFirst is when the scrubber walks through the directory for the first time.
 	scrubFirst = 10 * time.Minute
-	scrubEvery = 7 * 24 * time.Hour
 	// sweepFirst is when the directory is looked through for what an earlier run left to be deleted; a start
 	// from a manifest does not list it.
 	sweepFirst = 5 * time.Second
@@ -57,7 +56,7 @@ func (j *janitor) start() {
 	d.after(min(retainFirst, b.RetentionCheckInterval), j.retain)
 	d.after(sweepFirst, j.sweep)
 	if b.ScrubBytesPerSecond > 0 {
-		d.after(scrubFirst, j.scrub)
+		d.after(min(scrubFirst, b.ScrubInterval), j.scrub)
 	}
 	if b.FlushSchedulerInterval < foreverish {
 		d.after(b.FlushSchedulerInterval, j.flush)
@@ -221,15 +220,17 @@ func (j *janitor) sweep() {
 	}
 }
 
-// scrub walks through every log of the directory, slowly, and reports damage. Nothing is cut or changed: readers
-// check the checksums of what they read, and whoever runs the node decides.
+// scrub walks through every log of the directory, slowly, and reports damage. Nothing is cut or changed: reads of what is
+// damaged are refused from then on, and whoever runs the node decides.
 func (j *janitor) scrub() {
 	d := j.dir
-	limit := &pace{perSecond: d.manager.broker.ScrubBytesPerSecond}
+	begun, logs, damaged := time.Now(), 0, 0
+	limit := &pace{dir: d, perSecond: d.manager.broker.ScrubBytesPerSecond}
 	for p := range d.hosted() {
 		if j.ctx.Err() != nil || d.offline.Load() {
 			return
 		}
+		logs++
 		err := p.log.Scrub(j.ctx, limit)
 		switch {
 		case err == nil, errors.Is(err, context.Canceled), p.currentRole().gone:
@@ -237,29 +238,36 @@ func (j *janitor) scrub() {
 			d.fail(err)
 			return
 		default:
+			damaged++
 			d.damage.Add(1)
-			d.log.Error("the scrubber found damage; what it names must not be served, and is refused by readers that check checksums. Restore the log's directory from a copy, or delete the topic",
+			d.log.Error("the scrubber found damage: reads of what it names are refused with CORRUPT_MESSAGE, all else of the partition is served. Restore the log's directory from a copy, let the records go with kafka-delete-records, or delete the topic",
 				"partition", p.tp(), "dir", d.Path, "err", err)
 		}
 	}
-	d.after(scrubEvery, j.scrub)
+	d.log.Info("the scrubber has checked all logs", "dir", d.Path, "logs", logs, "damaged", damaged, "bytes", limit.taken, "took", time.Since(begun).Round(time.Millisecond))
+	d.after(d.manager.broker.ScrubInterval, j.scrub)
 }
 
 // pace bounds how fast the scrubber reads.
 type pace struct {
+	dir       *logDir
 	perSecond int64
-	begun     time.Time
 	taken     int64
+	due       time.Time // when all that was taken is paid for
 }
+
+// paceCredit is how much time that was not used may be made up for.
+const paceCredit = 100 * time.Millisecond
 
 // Wait takes n bytes, and waits until the rate allows them.
 func (l *pace) Wait(ctx context.Context, n int) error {
-	if l.begun.IsZero() {
-		l.begun = time.Now()
-	}
 	l.taken += int64(n)
-	due := l.begun.Add(time.Duration(float64(l.taken) / float64(l.perSecond) * float64(time.Second)))
-	wait := time.Until(due)
+	l.dir.scrubbed.Add(int64(n))
+	if earliest := time.Now().Add(-paceCredit); l.due.Before(earliest) {
+		l.due = earliest
+	}
+	l.due = l.due.Add(time.Duration(float64(n) / float64(l.perSecond) * float64(time.Second)))
+	wait := time.Until(l.due)
 	if wait <= 0 {
 		return ctx.Err()
 	}
