@@ -440,7 +440,7 @@ func TestTheMetadataDirectoryThatFailsStopsTheNode(t *testing.T) {
 		b, c, _ := newTestBroker(t)
 		var failed error
 		b.o.Failed, b.o.MetadataDir = func(err error) { failed = err }, kafka.NewUUID()
-		b.Loaded(Recovered{c.replicas, nil, -1})
+		b.Loaded(Recovered{Replicas: c.replicas, PreviousEpoch: -1})
 		b.Start()
 		<-b.Ready()
 		b.DirFailed(replica.Dir{Path: "/b", ID: b.o.MetadataDir}, 1, errors.New("input/output error"))
