@@ -431,6 +431,9 @@ func (l *Log) roll(h *hot, now time.Time) error {
 	if h.between == base {
 		h.between = -1 // the segment begins with it: the next one must not replace it
 	}
+	if err := l.nameFirst(h); err != nil {
+		return l.fail("sync the directory of a new log", err)
+	}
 	seg, err := l.createSegment(base, now)
 	if err != nil {
 		return l.fail("begin a segment", err)
@@ -448,6 +451,24 @@ func (l *Log) roll(h *hot, now time.Time) error {
 	l.view.Unlock()
 	h.noteUnindexed(old)
 	l.segments.Store(int32(len(h.segs)))
+	return nil
+}
+
+// nameFirst makes the name of a new log's first segment durable before there is a second one: a crash that kept the second
+// alone would leave a log that begins there, as if retention had taken the first.
+func (l *Log) nameFirst(h *hot) error {
+	l.view.Lock()
+	seq, synced := h.dirSeq, h.dirSynced
+	l.view.Unlock()
+	if synced > 0 {
+		return nil
+	}
+	if err := l.fs().SyncDir(l.Dir()); err != nil {
+		return err
+	}
+	l.view.Lock()
+	h.dirSynced = max(h.dirSynced, seq)
+	l.view.Unlock()
 	return nil
 }
 

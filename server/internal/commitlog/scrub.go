@@ -183,7 +183,10 @@ func (l *Log) scrubSegment(ctx context.Context, limiter Limiter, seg *segment.Se
 	}
 	sc := segment.NewScanner(f, 0, seg.Size(), segment.BatchWindow)
 	defer sc.Close()
-	for ch.next < flushed && len(found) < maxFindings {
+	// resume is where the log goes on if it was the base offset of the last batch that changed, and not the batches
+	// before it that went; the next batch tells.
+	resume := int64(-1)
+	for (ch.next < flushed || 0 <= resume && resume < flushed) && len(found) < maxFindings {
 		b, err := sc.Next()
 		if err == io.EOF {
 			break
@@ -202,7 +205,19 @@ func (l *Log) scrubSegment(ctx context.Context, limiter Limiter, seg *segment.Se
 		if err != nil {
 			return found, ioError(fmt.Errorf("%s: scrub %s: %w", l.tp, seg.Log.Path(), err))
 		}
-		ch.problems(&b, bytes, func(problem string) { damage(b.BaseOffset, b.LastOffset()+1, b.Position, problem) })
+		if b.BaseOffset == resume {
+			ch.next = resume
+		}
+		resume = -1
+		from, to := b.BaseOffset, b.LastOffset()+1
+		if from != ch.next && !ch.gaps && b.Magic == 2 {
+			from, to = ch.next, ch.next+int64(max(b.LastOffsetDelta, 0))+1
+			resume = to
+		}
+		ch.problems(&b, bytes, func(problem string) { damage(from, to, b.Position, problem) })
+	}
+	if resume >= 0 {
+		ch.next = resume
 	}
 	return found, nil
 }
