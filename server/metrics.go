@@ -31,7 +31,6 @@ type figures struct {
 	controller  func() (leader, epoch int32)
 	memory      func() (used, limit int64)
 	listeners   func() []*listener.Listener
-	dirs        func() []replica.DirStats
 	sessions    func() (sessions, partitions int)
 	snapshot    func() (age time.Duration, bytes int64)
 	requests    *requestFigures
@@ -88,6 +87,7 @@ var (
 	dirRounds         = desc("millrace_log_directory_sync_rounds_total", "Rounds of group commit; the logs synced in them are in synced_logs_total.", "log_directory")
 	dirSynced         = desc("millrace_log_directory_synced_logs_total", "Logs that were synced in rounds of group commit.", "log_directory")
 	dirDamage         = desc("millrace_log_directory_damage_total", "Damaged places that recovery and the scrubber have found.", "log_directory")
+	dirScrubbed       = desc("millrace_log_directory_scrubbed_bytes_total", "Bytes of the log directory that the scrubber has checked.", "log_directory")
 	sessionCount      = desc("kafka_server_fetchsessioncache_numincrementalfetchsessions", "Incremental fetch sessions.")
 	sessionPartitions = desc("kafka_server_fetchsessioncache_numincrementalfetchpartitionscached", "Partitions in incremental fetch sessions.")
 	snapshotAge       = desc("kafka_server_snapshotemitter_latestsnapshotgeneratedagems", "Milliseconds since the newest snapshot of the metadata, or since the start.")
@@ -100,9 +100,6 @@ var (
 	connectionCount   = desc("kafka_server_socketservermetrics_connection_count", "Open connections of a listener.", "listener")
 	memoryUsed        = desc("millrace_memory_used_bytes", "Bytes lent out of the memory budget.")
 	memoryBudget      = desc("millrace_memory_budget_bytes", "The memory budget.")
-	dirFull           = desc("millrace_log_directory_full", "1 while writes to the log directory are refused for want of room.", "dir")
-	dirDamage         = desc("millrace_log_directory_damage_total", "Damage that recovery and the scrubber found in the log directory.", "dir")
-	dirScrubbed       = desc("millrace_log_directory_scrubbed_bytes_total", "Bytes of the log directory that the scrubber has checked.", "dir")
 	uptime            = desc("millrace_uptime_seconds", "Seconds since the node was started.")
 
 	requestCount   = desc("kafka_network_requestmetrics_requests_total", "Requests that were answered.", "request")
@@ -161,11 +158,6 @@ func (f *figures) Collect(out chan<- prometheus.Metric) {
 	gauge(underReplicated, float64(under))
 	gauge(logBytes, float64(size))
 	gauge(offlineDirs, float64(f.offlineDirs()))
-	for _, d := range f.dirs() {
-		gauge(dirFull, truth(d.Full), d.Path)
-		count(dirDamage, d.Damage, d.Path)
-		count(dirScrubbed, d.Scrubbed, d.Path)
-	}
 	if state, ok := brokerStates[f.state()]; ok {
 		gauge(brokerState, state)
 	}
@@ -181,6 +173,7 @@ func (f *figures) Collect(out chan<- prometheus.Metric) {
 		count(dirRounds, d.SyncRounds, d.Path)
 		count(dirSynced, d.SyncedLogs, d.Path)
 		count(dirDamage, d.Damage, d.Path)
+		count(dirScrubbed, d.Scrubbed, d.Path)
 	}
 	sessions, cached := f.sessions()
 	gauge(sessionCount, float64(sessions))

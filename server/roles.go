@@ -398,12 +398,6 @@ func (s *Server) figures(n *node) figures {
 			}
 			return len(n.dirs.lost) + len(n.replicas.OfflineDirs())
 		},
-		dirs: func() []replica.DirStats {
-			if s.phaseNow() != serving || n.replicas == nil {
-				return nil
-			}
-			return n.replicas.Dirs()
-		},
 		image: func() *metadata.Image {
 			if s.phaseNow() != serving {
 				return nil
