@@ -126,7 +126,7 @@ func (v *victim) over(what string) {
 // eventually waits for what can only be asked for.
 func (v *victim) eventually(what string, is func() bool) {
 	v.t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !is(); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !is(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			v.t.Fatalf("not in time: %s (connections %v, memory %v)\n%s", what, v.metric("kafka_server_socketservermetrics_connection_count"), v.metric("millrace_memory_used_bytes"), v.Output())
 		}
@@ -202,6 +202,10 @@ type bystander struct {
 
 func (v *victim) watch() *bystander {
 	v.create("bystander", 1)
+	c := v.dial()
+	ready := &bystander{v: v}
+	v.eventually("the bystander's topic served", func() bool { return ready.once(c) == nil })
+	c.Close()
 	v.idle = v.usage()
 	b := &bystander{v: v, stop: make(chan struct{}), ended: make(chan struct{})}
 	go b.run()
