@@ -186,6 +186,7 @@ func (s *Server) startBroker(ctx context.Context, n *node) error {
 	if err != nil {
 		return err
 	}
+	settings.SessionPartitions = int(s.cfg.MemoryBudget / sessionShare)
 	n.configs = &broker.Configs{NodeID: s.cfg.NodeID, Topics: n.topicKeys, Static: s.cfg.Static(), Log: s.log}
 	n.replicas = replica.New(replica.Options{
 		NodeID: s.cfg.NodeID, FS: s.fs, Dirs: n.dirs.logs, Locked: true, Cluster: n.broker, Log: s.log, Handles: handleLimit(),
@@ -250,6 +251,10 @@ func (s *Server) startGroups(n *node) error {
 	})
 	return nil
 }
+
+// sessionShare is for how many bytes of the memory budget fetch sessions may hold one partition: at some 300 bytes for each
+// they come to a seventh of it.
+const sessionShare = 2048
 
 // handleLimit is how many files of logs may be open at a time. Half of the descriptors that the process may have are
 // for connections, which come first, and for what little else is open.

@@ -78,6 +78,8 @@ type BrokerConfig struct {
 	RecoveryThreads int
 	// SessionSlots is the number of incremental fetch sessions kept (KIP-227).
 	SessionSlots int
+	// SessionPartitions is how many partitions all sessions may hold together; 0 for any number.
+	SessionPartitions int
 	// FetchMaxBytes bounds a fetch response whatever the client asks for.
 	FetchMaxBytes int32
 	// SyncStallTimeout is how long a sync may hang before the node gives up its leaderships in the directory.

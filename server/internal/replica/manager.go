@@ -56,6 +56,7 @@ func New(o Options) *Manager {
 	if handles == 0 {
 		handles = defaultHandles
 	}
+	m.sessions.most = o.Broker.SessionPartitions
 	m.image.Store(metadata.Empty())
 	m.brokerEpoch.Store(-1)
 	for _, dir := range o.Dirs {

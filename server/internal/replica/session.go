@@ -23,6 +23,9 @@ const sessionEvictable = 2 * time.Minute
 // asks for, and is told only of those that changed in what there is (KIP-227).
 type sessions struct {
 	slots int
+	// most is how many partitions all sessions may hold together; 0 for any number. A client pays a few bytes for each, and
+	// the node keeps hundreds for as long as the session lasts.
+	most int
 
 	mu   sync.Mutex
 	byID map[int32]*session
@@ -164,9 +167,9 @@ func (c *sessions) begin(req *FetchRequest, now time.Time) error {
 		c.remove(s.id)
 		return nil // answered outside of a session
 	}
-	c.mu.Lock()
-	s.size = len(s.partitions)
-	c.mu.Unlock()
+	if !c.resize(s) {
+		return kafka.FetchSessionIDNotFound // the client goes on without a session
+	}
 	s.epoch = nextSessionEpoch(s.epoch)
 	req.session = s
 	req.buffer = req.buffer[:0]
@@ -231,6 +234,30 @@ func (p *sessionPartition) changed(r *FetchedPartition) bool {
 	return changed
 }
 
+// resize counts the partitions that a session holds now. One that grew beyond what there is room for is closed.
+func (c *sessions) resize(s *session) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	grown := len(s.partitions) - s.size
+	if grown > 0 && !c.room(grown) {
+		delete(c.byID, s.id)
+		return false
+	}
+	s.size += grown
+	return true
+}
+
+// room reports whether so many more partitions may be held. The caller holds mu.
+func (c *sessions) room(partitions int) bool {
+	if c.most == 0 {
+		return true
+	}
+	for _, s := range c.byID {
+		partitions += s.size
+	}
+	return partitions <= c.most
+}
+
 // create makes a session of a full fetch, when there is a slot for it.
 func (c *sessions) create(req *FetchRequest, now time.Time) *session {
 	s := &session{
@@ -238,7 +265,7 @@ func (c *sessions) create(req *FetchRequest, now time.Time) *session {
 		epoch: nextSessionEpoch(sessionInitialEpoch), partitions: make(map[sessionKey]*sessionPartition, len(req.Partitions)),
 	}
 	c.mu.Lock()
-	if len(c.byID) >= c.slots && !c.evict(s.privileged, len(req.Responses), now) {
+	if !c.room(len(req.Partitions)) || len(c.byID) >= c.slots && !c.evict(s.privileged, len(req.Responses), now) {
 		c.mu.Unlock()
 		return nil
 	}

@@ -275,3 +275,36 @@ func highOf(n *node, partition int32) int64 {
 	}
 	return p.high.Load()
 }
+
+// All sessions together hold so many partitions and no more: then fetches go without one, and a session that outgrows
+// the room is closed.
+func TestSessionsHoldSoManyPartitions(t *testing.T) {
+	c := newSessions(10)
+	c.most = 5
+	full := func(partitions ...int32) int32 {
+		req := fetchOf("t")
+		req.SessionEpoch = sessionInitialEpoch
+		for _, p := range partitions {
+			req.Partitions = append(req.Partitions, fetchPartition("t", p, 0))
+		}
+		check(t, "a full fetch", c.begin(req, time.Now()), nil)
+		c.end(req, time.Now())
+		return req.ResponseSessionID
+	}
+	id := full(0, 1, 2)
+	if id == 0 {
+		t.Fatal("no session although there is room")
+	}
+	check(t, "a session there is no room for", full(0, 1, 2), 0)
+	req := fetchOf("t")
+	req.SessionID, req.SessionEpoch = id, 1
+	for p := range int32(7) {
+		req.Partitions = append(req.Partitions, fetchPartition("t", p, 0))
+	}
+	check(t, "a session that outgrows the room", c.begin(req, time.Now()), kafka.FetchSessionIDNotFound)
+	n, partitions := c.count()
+	check(t, "left", fmt.Sprint(n, partitions), "0 0")
+	if full(0, 1, 2) == 0 {
+		t.Error("no session although there is room again")
+	}
+}
