@@ -27,8 +27,23 @@
 // up (Cool) and keeps a few numbers; the first touch reads it back. After a clean stop a log begins cold
 // (OpenCold), so a node with many partitions starts without touching their files.
 //
+// # After a crash
+//
+// What lies below the recovery point is believed, with its indexes. What lies above is read batch by batch (recover.go):
+// CRCs, and the chain (scrub.go), since the first 17 bytes of a batch lie outside of its CRC: offsets continue, from
+// segment to segment too, lengths land on the next batch, epochs agree with the epoch file, which is made durable with
+// the batches. A batch that fails ends the log there, if it lies above the durable floor: it is a write that the crash
+// tore. Below the floor it is damage: nothing is cut, and the log does not open. Who truncates a log lowers its floor,
+// and the recovery point of the checkpoint, before.
+//
+// Indexes are rebuilt above the recovery point; below it, each entry that is used is compared with the batch that it
+// leads to, and an index that contradicts its segment is rebuilt then (heal.go). What a killed process wrote and did not
+// sync is synced before a new one relies on it. Producers and transaction indexes are replayed from the newest snapshot
+// that can be believed (replay.go).
+//
 // # Locks
 //
-// Log.mu belongs to those who change the log, one at a time; it is held across writes to files, never across a
-// sync. Log.view guards what readers look at and is held for a few instructions. A reader takes view alone.
+// Log.mu belongs to those who change the log, one at a time; it is held across writes to files, and across a sync only
+// where retention makes the snapshots durable that replace what it deletes. Log.view guards what readers look at and is
+// held for a few instructions. A reader takes view alone. Log.saving is held while the epoch file is written, before view.
 package commitlog

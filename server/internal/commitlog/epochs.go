@@ -6,7 +6,7 @@ import (
 )
 
 // epochs remembers at which offset each leader epoch began. Invariant: epochs and offsets both ascend strictly.
-// It is changed under Log.mu and Log.view and read under either.
+// Entries are changed under Log.mu and Log.view and read under either; changed and saved belong to Log.view.
 type epochs struct {
 	entries []EpochEntry
 	// changed says that the file does not have it all, saved what the latest epoch is that it has.

@@ -217,7 +217,10 @@ func (l *Log) checkpoint() error {
 		return failed
 	}
 	target := l.flushed.Load()
-	if target == l.recovery.Load() && len(h.unindexed) == 0 && len(h.unsynced) == 0 && !h.epochs.changed && h.dirSeq == h.dirSynced && !h.created {
+	l.view.Lock()
+	saved := !h.epochs.changed && h.dirSeq == h.dirSynced && !h.created
+	l.view.Unlock()
+	if saved && target == l.recovery.Load() && len(h.unindexed) == 0 && len(h.unsynced) == 0 {
 		l.mu.Unlock()
 		return nil
 	}

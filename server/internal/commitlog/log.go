@@ -61,8 +61,8 @@ const producersInMemory = 512
 
 // Log is the log of one partition. Its methods are safe for concurrent use.
 type Log struct {
-	// mu belongs to who changes the log, one at a time. It is held across writes, never across a sync. view guards
-	// what readers look at; who changes that holds both. mu is taken before view.
+	// mu belongs to who changes the log, one at a time. view guards what readers look at; who changes that holds both.
+	// mu is taken before view. doc.go says more.
 	mu   sync.Mutex
 	view sync.Mutex
 	// saving is held while the epoch file is written, by one at a time; before view.

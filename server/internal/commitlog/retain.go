@@ -186,12 +186,15 @@ func (l *Log) syncNames() error {
 
 // unlinkDue removes the files of segments that were taken out long enough ago, if that is durable. mu is held.
 func (l *Log) unlinkDue(h *hot, now time.Time, delay time.Duration) error {
+	l.view.Lock()
+	synced := h.dirSynced
+	l.view.Unlock()
 	kept := h.doomed[:0]
 	for _, d := range h.doomed {
 		if d.at == 0 {
 			d.at = now.Add(delay).UnixMilli()
 		}
-		if d.at > now.UnixMilli() || d.seq > h.dirSynced {
+		if d.at > now.UnixMilli() || d.seq > synced {
 			kept = append(kept, d)
 			continue
 		}
