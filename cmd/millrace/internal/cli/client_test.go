@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -387,6 +388,36 @@ func TestConsumeFollows(t *testing.T) {
 	if err := stop(); err != context.Canceled {
 		t.Errorf("interrupted, it ended with %v", err)
 	}
+}
+
+func TestProduceSendsLinesAsTheyCome(t *testing.T) {
+	s := newShell(t)
+	s.run("", "topic", "create", "t")
+	seen, stopConsume := s.following("consume", "t", "-f")
+	in, typing := io.Pipe()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	root := cli.Root()
+	root.SetArgs([]string{"produce", "t", "--bootstrap-server", s.cluster.Addrs()[0]})
+	root.SetIn(in)
+	root.SetOut(io.Discard)
+	root.SetErr(io.Discard)
+	ended := make(chan error, 1)
+	go func() { ended <- root.ExecuteContext(ctx) }()
+
+	io.WriteString(typing, "one\ntw")
+	seen.await(t, "one\n")
+	io.WriteString(typing, "o\nthr")
+	seen.await(t, "two\n")
+	cancel() // Ctrl-C before the third line has ended
+	if err := <-ended; err != context.Canceled {
+		t.Errorf("interrupted, it ended with %v", err)
+	}
+	typing.Close()
+	if err := stopConsume(); err != context.Canceled {
+		t.Error(err)
+	}
+	s.is(s.run("", "consume", "t"), "one\ntwo\n")
 }
 
 func TestConfigs(t *testing.T) {

@@ -70,6 +70,15 @@ func (i *input) next() (*kgo.Record, place, error) {
 	}
 }
 
+// ready reports whether the next record can be had without waiting for more input.
+func (i *input) ready() bool {
+	if i.in == nil || i.whole {
+		return false
+	}
+	buffered, err := i.in.Peek(i.in.Buffered())
+	return err == nil && bytes.IndexByte(buffered, i.delimiter) >= 0
+}
+
 func (i *input) openNext() error {
 	name := i.files[0]
 	i.files, i.number = i.files[1:], 0

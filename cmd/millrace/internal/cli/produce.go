@@ -393,25 +393,35 @@ type next struct {
 	err    error
 }
 
+// handedMost bounds how many records are handed over at a time, which costs less than one by one.
+const handedMost = 256
+
 func (w *writer) send(ctx context.Context, in *input) error {
 	// A read of a terminal or a pipe cannot be called off, so that it has a goroutine of its own; when nobody
 	// takes what it has read, that was not read as far as anybody can tell.
-	records, done := make(chan next), make(chan struct{})
+	handed, done := make(chan []next), make(chan struct{})
 	defer close(done)
 	go func() {
 		defer in.Close()
 		for {
-			r, at, err := in.next()
+			var some []next
+			for len(some) == 0 || len(some) < handedMost && in.ready() {
+				r, at, err := in.next()
+				if some = append(some, next{r, at, err}); err != nil {
+					break
+				}
+			}
 			select {
-			case records <- next{r, at, err}:
+			case handed <- some:
 			case <-done:
 				return
 			}
-			if err != nil {
+			if some[len(some)-1].err != nil {
 				return
 			}
 		}
 	}()
+	var some []next
 	delivery := &w.delivery
 	delivery.parent, delivery.patience = context.WithoutCancel(ctx), w.patience
 	pace := time.NewTimer(0)
@@ -427,14 +437,18 @@ func (w *writer) send(ctx context.Context, in *input) error {
 				return nil
 			}
 		}
-		var n next
-		select {
-		case n = <-records:
-		case <-w.failed:
-			return nil
-		case <-ctx.Done():
+		if len(some) == 0 {
+			select {
+			case some = <-handed:
+			case <-w.failed:
+			case <-ctx.Done():
+			}
+		}
+		if len(some) == 0 || w.over(ctx) {
 			return nil
 		}
+		n := some[0]
+		some = some[1:]
 		if n.err == io.EOF {
 			return nil
 		}
@@ -448,6 +462,16 @@ func (w *writer) send(ctx context.Context, in *input) error {
 		w.mu.Unlock()
 		at := n.at
 		w.client.Produce(delivery.context(), n.record, func(r *kgo.Record, err error) { w.settle(r, at, err) })
+	}
+}
+
+// over reports that nothing more is to be sent: a record has failed, or Ctrl-C was pressed.
+func (w *writer) over(ctx context.Context) bool {
+	select {
+	case <-w.failed:
+		return true
+	default:
+		return ctx.Err() != nil
 	}
 }
 
