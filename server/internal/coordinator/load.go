@@ -32,6 +32,7 @@ func (s *shard[M]) load() {
 	s.log, s.offset, s.state = log, end, active
 	s.journal.open = true
 	now := s.runtime.o.Now()
+	s.runtime.figures.loaded(now.Sub(begun))
 	// Answers wait until all that was loaded is committed, too.
 	f := &flight{deadline: now.Add(s.runtime.o.WriteTimeout)}
 	s.flights.begin(f)

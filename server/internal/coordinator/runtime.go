@@ -52,6 +52,7 @@ type Runtime[M Machine] struct {
 	o       Options[M]
 	loaders chan struct{}
 	loads   sync.WaitGroup
+	figures loadFigures
 
 	mu     sync.Mutex
 	shards map[int32]*shard[M]

@@ -40,11 +40,6 @@ type Coordinator struct {
 	figures figures
 }
 
-// figures count since the start.
-type figures struct {
-	commits, expired atomic.Int64
-}
-
 // New makes a coordinator that leads nothing yet.
 func New(o Options) *Coordinator {
 	if o.Log == nil {
@@ -56,7 +51,7 @@ func New(o Options) *Coordinator {
 	if o.NewID == nil {
 		o.NewID = randomID
 	}
-	c := &Coordinator{o: o}
+	c := &Coordinator{o: o, figures: newFigures()}
 	c.image.Store(metadata.Empty())
 	c.runtime = coordinator.New(coordinator.Options[*Shard]{
 		Records: wire.GroupRecords, Open: o.Open, New: func(s coordinator.Shard) *Shard { return newShard(c, s) },

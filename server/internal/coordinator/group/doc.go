@@ -8,5 +8,5 @@
 //	api            a request, decoded and authorized
 //	Coordinator    which partition is the group's? coordinator.Runtime decides it there, in order
 //	Shard          finds the group, or makes one
-//	classic, …     (group, request, now) -> records and answers
+//	classic, …     (group, request, now) -> records and answers, and what a history is told (explain.go)
 package group

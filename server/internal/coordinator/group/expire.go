@@ -10,6 +10,7 @@ import (
 // (KIP-211). It comes again and again.
 func (s *Shard) expireOffsets(t coordinator.Timer, now time.Time) coordinator.Result {
 	s.timers.Set(t, now.Add(s.c.o.Config.OffsetsRetentionCheckInterval))
+	s.forgetHistories()
 	res := coordinator.Result{Split: true}
 	for _, id := range s.sortedGroups() {
 		g := s.find(id)

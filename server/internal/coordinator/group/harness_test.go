@@ -176,6 +176,7 @@ var commands = map[string]func(w *world, args []string, o options){
 	"join": (*world).join, "sync": (*world).sync, "heartbeat": (*world).heartbeat, "leave": (*world).leave,
 	"commit": (*world).commit, "fetch": (*world).fetch, "forget": (*world).forget, "delete": (*world).delete,
 	"list": (*world).list, "describe": (*world).describe,
+	"explain": (*world).explain,
 	"advance": func(w *world, args []string, _ options) {
 		d, err := time.ParseDuration(args[0])
 		if err != nil {

@@ -9,6 +9,7 @@ import (
 	"github.com/millrace-io/millrace/server/internal/coordinator"
 	"github.com/millrace-io/millrace/server/internal/coordinator/group/classic"
 	"github.com/millrace-io/millrace/server/internal/coordinator/group/consumer"
+	"github.com/millrace-io/millrace/server/internal/coordinator/group/history"
 )
 
 // Shard is the state of one partition of __consumer_offsets; it is a coordinator.Machine.
@@ -22,6 +23,10 @@ type Shard struct {
 	offsets  offsets
 	classic  classic.Env
 	consumer consumer.Env
+
+	// histories are of groups in which something happened since the shard was loaded.
+	histories map[string]*history.Ring
+	loaded    time.Time
 }
 
 // The kinds of timers of a shard. Those of the kinds of groups begin at theirs.
@@ -33,13 +38,15 @@ const (
 )
 
 func newShard(c *Coordinator, s coordinator.Shard) *Shard {
-	return &Shard{
-		c: c, partition: s.Partition, journal: s.Journal, timers: s.Timers,
+	shard := &Shard{
+		c: c, histories: map[string]*history.Ring{}, partition: s.Partition, journal: s.Journal, timers: s.Timers,
 		groups: coordinator.NewMap[string, Group](s.Journal), offsets: newOffsets(s.Journal),
 		classic: classic.Env{Config: &c.o.Config.Classic, Timers: s.Timers, NewID: c.o.NewID, TimerKinds: timerClassic},
 		consumer: consumer.Env{Config: &c.o.Config.Consumer, Journal: s.Journal, Timers: s.Timers, TimerKinds: timerConsumer,
 			Image: c.image.Load, Timing: c.timing},
 	}
+	shard.classic.Note, shard.consumer.Note = shard.note(Classic), shard.note(Consumer)
+	return shard
 }
 
 // find returns a group, nil when there is none.
@@ -130,6 +137,7 @@ func (s *Shard) EndTxn(_, producerID int64, commit bool) error {
 
 // Loaded implements coordinator.Machine.
 func (s *Shard) Loaded(now time.Time) {
+	s.loaded = now
 	s.timers.Set(coordinator.Timer{Kind: timerExpireOffsets}, now.Add(s.c.o.Config.OffsetsRetentionCheckInterval))
 	for _, id := range s.sortedGroups() {
 		switch g := s.find(id).(type) {

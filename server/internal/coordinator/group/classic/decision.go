@@ -5,6 +5,7 @@ import (
 
 	"github.com/millrace-io/millrace/internal/wire"
 	"github.com/millrace-io/millrace/server/internal/coordinator"
+	"github.com/millrace-io/millrace/server/internal/coordinator/group/history"
 )
 
 // decision is what comes of one request or timer.
@@ -14,6 +15,7 @@ type decision struct {
 	records []coordinator.Record
 	then    []func(error)
 	undo    func()
+	cause   history.Event // what a member did first
 }
 
 // result is the decision as the shard takes it. The group has changed already: what is stored is not replayed.

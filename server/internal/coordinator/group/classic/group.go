@@ -7,6 +7,7 @@ import (
 	"github.com/millrace-io/millrace/internal/wire"
 	"github.com/millrace-io/millrace/kafka"
 	"github.com/millrace-io/millrace/server/internal/coordinator"
+	"github.com/millrace-io/millrace/server/internal/coordinator/group/history"
 )
 
 // State is where a group is in its life.
@@ -36,6 +37,8 @@ type Env struct {
 	NewID func() string
 	// TimerKinds is the first of the kinds of timers that belong to classic groups.
 	TimerKinds uint8
+	// Note is told of what happens in a group.
+	Note func(group string, e history.Event)
 }
 
 // Group is one group.
@@ -63,6 +66,11 @@ type Group struct {
 	joined    bool
 	delay     time.Duration
 	remaining time.Duration
+
+	// Of the rebalance that is under way, or was last: when it began, and who came last to join and when (note.go).
+	began    time.Time
+	last     *member
+	lastCame time.Time
 }
 
 // New returns an empty group that nothing is known of.

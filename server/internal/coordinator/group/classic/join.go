@@ -6,6 +6,7 @@ import (
 	"github.com/millrace-io/millrace/internal/wire"
 	"github.com/millrace-io/millrace/kafka"
 	"github.com/millrace-io/millrace/server/internal/coordinator"
+	"github.com/millrace-io/millrace/server/internal/coordinator/group/history"
 )
 
 // Join is one JoinGroup request. Done gets its answer; an error goes with the member id that the client is to use from
@@ -127,6 +128,9 @@ func (d *decision) joinKnown(j *Join) {
 		d.replyJoin(j.Done, g.welcome(m, false), nil)
 	default:
 		d.update(m, j)
+		if g.state != PreparingRebalance { // then it was called
+			d.note(map[bool]history.Kind{true: history.Rejoined, false: history.Resubscribed}[same], m, 0)
+		}
 		d.rebalanceOrComplete()
 	}
 }
@@ -140,6 +144,7 @@ func (d *decision) addMember(j *Join, id string) {
 	m := &member{id: id, instance: j.GroupInstanceID, fresh: true}
 	d.update(m, j)
 	g.add(m, j.ProtocolType)
+	d.note(history.Joined, m, 0)
 	g.env.Timers.Set(g.session(id), d.now.Add(newMemberJoinTimeout))
 	d.rebalanceOrComplete()
 }
@@ -150,6 +155,7 @@ func (d *decision) update(m *member, j *Join) {
 	m.clientID, m.host = j.ClientID, j.Host
 	m.protocols, m.sessionTimeout, m.rebalanceTimeout = j.protocols, j.sessionTimeout, j.rebalanceTimeout
 	m.join = j.Done
+	d.g.last, d.g.lastCame = m, d.now
 }
 
 // rebalanceOrComplete begins a rebalance, or ends its first phase when everybody is there.
@@ -179,6 +185,7 @@ func (d *decision) rebalance() {
 		d.spreadError(kafka.RebalanceInProgress.Errorf("the group %q is rebalancing again", g.id))
 	}
 	g.env.Timers.Cancel(g.timer(timerSync))
+	d.noteBegan()
 	first := g.state == Empty
 	g.move(PreparingRebalance, d.now)
 	switch {
@@ -207,6 +214,7 @@ func (d *decision) joinPhaseOver() {
 	g.env.Timers.Cancel(g.timer(timerJoin))
 	for _, m := range append([]*member(nil), g.members...) {
 		if m.join == nil && m.instance == nil {
+			d.note(history.LateToJoin, m, d.now.Sub(g.began))
 			g.remove(m)
 		}
 	}
@@ -240,12 +248,14 @@ func (d *decision) nextGeneration() {
 		g.protocol = ""
 		g.readTopics()
 		g.move(Empty, d.now)
+		d.noteGeneration()
 		d.store()
 		return
 	}
 	g.protocol = g.choose()
 	g.readTopics()
 	g.move(CompletingRebalance, d.now)
+	d.noteGeneration()
 	g.awaitingSync = map[string]bool{}
 	for _, m := range g.members {
 		d.answerJoin(m, g.welcome(m, g.leader == m.id), nil)
@@ -288,6 +298,7 @@ func (d *decision) replaceStatic(j *Join, m *member, id string) {
 	g.rename(m, id)
 	d.heard(m)
 	d.update(m, j)
+	d.note(history.Returned, m, 0)
 	switch {
 	case g.state == Stable && g.choose() == g.protocol:
 		// Nothing changes but the id, so nobody else needs to know. It is stored before the member is told.

@@ -6,6 +6,7 @@ import (
 	"github.com/millrace-io/millrace/internal/wire"
 	"github.com/millrace-io/millrace/kafka"
 	"github.com/millrace-io/millrace/server/internal/coordinator"
+	"github.com/millrace-io/millrace/server/internal/coordinator/group/history"
 )
 
 // Leave lets members go. An administrator names static ones by their instance id alone.
@@ -31,6 +32,7 @@ func (d *decision) leave(who wire.LeaveGroupRequestMembers) error {
 	case who.MemberID == "":
 		if who.GroupInstanceID != nil {
 			if m := g.static(*who.GroupInstanceID); m != nil {
+				d.note(history.Left, m, 0)
 				d.dismiss(m)
 				return nil
 			}
@@ -44,12 +46,15 @@ func (d *decision) leave(who wire.LeaveGroupRequestMembers) error {
 	if err := g.checkMember(who.MemberID, who.GroupInstanceID); err != nil {
 		return err
 	}
-	d.dismiss(g.find(who.MemberID))
+	m := g.find(who.MemberID)
+	d.note(history.Left, m, 0)
+	d.dismiss(m)
 	return nil
 }
 
 // expel lets a member go that was silent.
 func (d *decision) expel(m *member) {
+	d.note(history.Silent, m, m.sessionTimeout)
 	d.dismiss(m)
 	d.changed()
 }

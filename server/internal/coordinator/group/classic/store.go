@@ -6,6 +6,7 @@ import (
 
 	"github.com/millrace-io/millrace/internal/wire"
 	"github.com/millrace-io/millrace/server/internal/coordinator"
+	"github.com/millrace-io/millrace/server/internal/coordinator/group/history"
 )
 
 // storedVersion is the version of GroupMetadataValue that Kafka 4.4 writes.
@@ -74,6 +75,7 @@ func (g *Group) Loaded(now time.Time) {
 		d.heard(m)
 	}
 	if len(g.members) > g.env.Config.MaxSize {
+		d.cause = history.Event{Kind: history.TooMany}
 		d.rebalance() // nobody waits yet, so there is nobody to answer
 	}
 }

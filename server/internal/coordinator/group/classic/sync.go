@@ -7,6 +7,7 @@ import (
 	"github.com/millrace-io/millrace/internal/wire"
 	"github.com/millrace-io/millrace/kafka"
 	"github.com/millrace-io/millrace/server/internal/coordinator"
+	"github.com/millrace-io/millrace/server/internal/coordinator/group/history"
 )
 
 // Sync answers a member with its assignment, which the leader's own Sync brings.
@@ -26,7 +27,7 @@ func (g *Group) Sync(request *wire.SyncGroupRequest, now time.Time, done func(*w
 		m.sync = done
 		d.synced(m)
 		if m.id == g.leader {
-			d.assign(request.Assignments)
+			d.assign(m, request.Assignments)
 		}
 	}
 	return d.result()
@@ -60,7 +61,7 @@ func (d *decision) synced(m *member) {
 }
 
 // assign takes what the leader has decided; who is not named gets nothing. The members are told once it is stored.
-func (d *decision) assign(assignments []wire.SyncGroupRequestAssignments) {
+func (d *decision) assign(leader *member, assignments []wire.SyncGroupRequestAssignments) {
 	g := d.g
 	named := make(map[string][]byte, len(assignments))
 	for _, a := range assignments {
@@ -76,6 +77,7 @@ func (d *decision) assign(assignments []wire.SyncGroupRequestAssignments) {
 		}
 	}
 	before := g.before
+	d.noteAssigned(leader, g.since)
 	g.move(Stable, d.now)
 	d.store()
 	d.undo = func() { // those who waited were told to ask again, the leader among them
@@ -117,6 +119,7 @@ func (d *decision) syncPhaseOver() {
 	}
 	for _, m := range append([]*member(nil), g.members...) {
 		if g.awaitingSync[m.id] {
+			d.note(history.LateToSync, m, g.rebalanceTimeout())
 			g.remove(m)
 		}
 	}

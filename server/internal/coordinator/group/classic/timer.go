@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/millrace-io/millrace/server/internal/coordinator"
+	"github.com/millrace-io/millrace/server/internal/coordinator/group/history"
 )
 
 // The kinds of timers of a classic group, from Env.TimerKinds on.
@@ -57,6 +58,7 @@ func (d *decision) silent(id string) {
 	g := d.g
 	if g.pending[id] {
 		delete(g.pending, id)
+		d.note(history.NeverCame, &member{id: id}, 0)
 		d.maybeJoined()
 		return
 	}

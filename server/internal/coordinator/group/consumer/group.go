@@ -7,6 +7,7 @@ import (
 	"github.com/millrace-io/millrace/kafka"
 	"github.com/millrace-io/millrace/server/internal/coordinator"
 	"github.com/millrace-io/millrace/server/internal/coordinator/group/assign"
+	"github.com/millrace-io/millrace/server/internal/coordinator/group/history"
 	"github.com/millrace-io/millrace/server/internal/metadata"
 )
 
@@ -32,6 +33,8 @@ type Env struct {
 	Image      func() *metadata.Image
 	// Timing returns the times of a group.
 	Timing func(group string) Timing
+	// Note is told of what happens in a group.
+	Note func(group string, e history.Event)
 }
 
 // Group is one group.
@@ -52,6 +55,8 @@ type Group struct {
 	holder coordinator.Map[partition, string]
 	// seen is the newest image of which it is known that the hash is that of its topics.
 	seen *metadata.Image
+	// began is when the rebalance began that is under way; zero when none is, or nobody knows (note.go).
+	began time.Time
 }
 
 type partition struct {

@@ -9,6 +9,7 @@ import (
 	"github.com/millrace-io/millrace/kafka"
 	"github.com/millrace-io/millrace/server/internal/coordinator"
 	"github.com/millrace-io/millrace/server/internal/coordinator/group/assign"
+	"github.com/millrace-io/millrace/server/internal/coordinator/group/history"
 )
 
 // Heartbeat is one ConsumerGroupHeartbeat request.
@@ -73,6 +74,9 @@ func (g *Group) Heartbeat(h *Heartbeat, now time.Time) ([]coordinator.Record, *w
 		records = append(records, g.memberTombstones(takenOver.ID)...)
 	}
 	m := h.update(old)
+	if h.MemberEpoch == 0 && old != nil && old.epoch == leftForNow {
+		g.note(history.Returned, m, 0, now)
+	}
 	if old == nil || takenOver != nil || !m.sameMetadata(old) {
 		records = append(records, g.memberRecord(m))
 	}
@@ -85,6 +89,7 @@ func (g *Group) Heartbeat(h *Heartbeat, now time.Time) ([]coordinator.Record, *w
 	}
 	if changed || hash != g.hash {
 		epoch++
+		g.noteBegan(g.noteHeard(m, old, changed, now), epoch, now)
 		records = append(records, g.epochRecord(epoch, hash))
 	} else {
 		g.seen = image // it brings nothing new, so nobody need look at it again
@@ -100,6 +105,7 @@ func (g *Group) Heartbeat(h *Heartbeat, now time.Time) ([]coordinator.Record, *w
 	if epoch > targetEpoch && (targetEpoch == 0 || now.UnixMilli()-g.targetMs >= timing.AssignmentInterval.Milliseconds()) {
 		made, all := g.retarget(members, epoch, now.UnixMilli())
 		records, target, targetEpoch = append(records, made...), all[m.ID], epoch
+		g.env.Note(g.id, history.Event{Kind: history.Assigned, At: now, Epoch: epoch, Members: int32(len(members)), By: g.assignor(members).Name()})
 	}
 
 	var owned *assign.Partitions
@@ -116,6 +122,7 @@ func (g *Group) Heartbeat(h *Heartbeat, now time.Time) ([]coordinator.Record, *w
 	next := g.reconcile(m, target, targetEpoch, owned)
 	if old == nil || takenOver != nil || !next.equalState(old) {
 		records = append(records, g.currentRecord(next))
+		g.noteReconciled(next, members, epoch, targetEpoch, now)
 	}
 	g.watch(next, timing, now)
 
@@ -238,17 +245,24 @@ func (g *Group) leave(h *Heartbeat, now time.Time) ([]coordinator.Record, *wire.
 	response := wire.NewConsumerGroupHeartbeatResponse()
 	response.MemberID, response.MemberEpoch = &m.ID, h.MemberEpoch
 	if h.MemberEpoch == leftForNow {
+		g.note(history.LeftForNow, m, 0, now)
 		gone := *m
 		gone.before, gone.epoch, gone.revoking, gone.state = m.epoch, leftForNow, nil, stable
 		return []coordinator.Record{g.currentRecord(&gone)}, response, nil
 	}
-	return g.dismiss(m), response, nil
+	return g.dismiss(m, g.note(history.Left, m, 0, now), now), response, nil
 }
 
-// dismiss is the records that take a member out.
-func (g *Group) dismiss(m *Member) []coordinator.Record {
+// dismiss is the records that take a member out, for a cause.
+func (g *Group) dismiss(m *Member, cause history.Event, now time.Time) []coordinator.Record {
 	g.unwatch(m.ID)
 	image := g.env.Image()
 	rest := slices.DeleteFunc(g.sortedMembers(), func(o *Member) bool { return o.ID == m.ID })
+	if len(rest) > 0 {
+		g.noteBegan(cause, g.epoch+1, now)
+	} else {
+		g.began = time.Time{}
+		g.env.Note(g.id, history.Event{Kind: history.Emptied, At: now, Epoch: g.epoch + 1})
+	}
 	return append(g.memberTombstones(m.ID), g.epochRecord(g.epoch+1, hashOf(image, topicsOf(image, rest))))
 }

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/millrace-io/millrace/server/internal/coordinator"
+	"github.com/millrace-io/millrace/server/internal/coordinator/group/history"
 )
 
 // The kinds of timers of a consumer group, from Env.TimerKinds on.
@@ -33,12 +34,16 @@ func (g *Group) unwatch(member string) {
 }
 
 // Expire takes out a member that was silent, or that has not given up what it must.
-func (g *Group) Expire(t coordinator.Timer, _ time.Time) coordinator.Result {
+func (g *Group) Expire(t coordinator.Timer, now time.Time) coordinator.Result {
 	m, ok := g.members.Get(t.Member)
 	if !ok || t.Kind == g.env.TimerKinds+timerRebalance && m.state != unrevoked {
 		return coordinator.Result{}
 	}
-	return coordinator.Result{Records: g.dismiss(m)}
+	cause := history.Event{Kind: history.Silent, Took: g.env.Timing(g.id).SessionTimeout}
+	if t.Kind == g.env.TimerKinds+timerRebalance {
+		cause = history.Event{Kind: history.LateToRevoke, Took: time.Duration(m.RebalanceTimeoutMs) * time.Millisecond}
+	}
+	return coordinator.Result{Records: g.dismiss(m, g.note(cause.Kind, m, cause.Took, now), now)}
 }
 
 // Loaded begins the sessions of the members.

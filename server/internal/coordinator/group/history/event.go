@@ -1,0 +1,124 @@
+// Package history remembers what happened last in a group and why, and says it in sentences.
+//
+// It is kept in the memory of the coordinator: nothing of it is replayed, decides anything, or outlives the coordinator.
+package history
+
+import (
+	"time"
+)
+
+// Kind is what happened.
+type Kind uint8
+
+// The kinds. Those of members first: each of them can be the cause of a rebalance.
+const (
+	None         Kind = iota
+	Joined            // a member that was not there
+	Rejoined          // a member asked for a rebalance, or says something else than before
+	Resubscribed      // a member reads other topics than before, or from another rack
+	Returned          // a static member came back, under another member id or the same
+	LeftForNow        // a static member went and keeps its partitions until its session ends
+	Left              // a member went
+	Silent            // a member was not heard of for its session timeout
+	NeverCame         // who was given a member id did not join with it
+	LateToJoin        // a member did not join the rebalance in time
+	LateToSync        // a member did not ask for its assignment in time
+	LateToRevoke      // a member did not give up partitions in time
+
+	TopicsChanged // there are other topics, partitions or racks for what the members read
+	TooMany       // a loaded group has more members than it may have
+
+	Began      // a rebalance began, for a Cause
+	AllIn      // the members have joined, and the generation is known
+	Assigned   // the coordinator has made an assignment
+	Settled    // the leader of a classic group has assigned
+	Reconciled // every member of a consumer group has what it is to have
+	Emptied    // the last member is gone
+)
+
+// IsOfMember reports whether an event of this kind is about one member.
+func (k Kind) IsOfMember() bool { return k >= Joined && k <= LateToRevoke }
+
+// Member is who did it.
+type Member struct {
+	ID             string
+	Instance       string // of a static member
+	ClientID, Host string
+}
+
+// Event is one thing that happened. What does not belong to its kind is zero.
+type Event struct {
+	Kind  Kind
+	Cause Kind // of Began
+	// Epoch is the generation, or the epoch of a consumer group, that it belongs to or leads to.
+	Epoch int32
+	// Members is how many there are in AllIn, Assigned, Settled and Reconciled. In an event of a member it is how many more did the
+	// same right behind, up to Until.
+	Members int32
+	At      time.Time
+	// Until is when the last of several happened.
+	Until time.Time
+	// Took is how long a phase took or, of a member, for how long it was silent or late.
+	Took time.Duration
+	// Whole is, in Settled and Reconciled, how long it is since the rebalance began.
+	Whole time.Duration
+	// Member is who did it, who caused a rebalance, was the last to join, assigned, or was the last to settle.
+	Member *Member
+	// Waited is how long the last member to join let the others wait.
+	Waited time.Duration
+	// By is the protocol or the assignor.
+	By string
+}
+
+// Size is how many events are kept of a group, sameInARow how many of one kind before they are counted together.
+const (
+	Size       = 32
+	sameInARow = 4
+)
+
+// Ring is the last events of a group. The zero Ring is empty.
+type Ring struct {
+	events []Event
+	next   int // the oldest, once there are Size
+}
+
+// Add takes an event in. When many members do the same in a row, only the first few are kept by name.
+func (r *Ring) Add(e Event) {
+	if last := r.last(1); last != nil && e.Kind.IsOfMember() && r.inARow(e.Kind) >= sameInARow {
+		last.Members++
+		last.Until = e.At
+		return
+	}
+	if len(r.events) < Size {
+		r.events = append(r.events, e)
+		return
+	}
+	r.events[r.next] = e
+	r.next = (r.next + 1) % Size
+}
+
+// last returns the n-th event from the end, nil when there are fewer.
+func (r *Ring) last(n int) *Event {
+	if n > len(r.events) {
+		return nil
+	}
+	return &r.events[(r.next+len(r.events)-n)%len(r.events)]
+}
+
+// inARow counts the events of a kind at the end.
+func (r *Ring) inARow(k Kind) int {
+	n := 0
+	for e := r.last(1); e != nil && e.Kind == k && n < sameInARow; e = r.last(n + 1) {
+		n++
+	}
+	return n
+}
+
+// Events returns the events, the oldest first.
+func (r *Ring) Events() []Event {
+	list := make([]Event, 0, len(r.events))
+	for n := len(r.events); n > 0; n-- {
+		list = append(list, *r.last(n))
+	}
+	return list
+}
