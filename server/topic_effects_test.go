@@ -406,8 +406,8 @@ func durability(t *testing.T, b *bench) {
 }
 
 // flush waits for the sync of a log of class cache, which nothing else asks for within this test.
-func flush(t *testing.T, b *bench, key, value string) {
-	b = newBench(t, "log.flush.scheduler.interval.ms", "20", "log.flush.interval.ms", "9223372036854775807").on(t) // on the other one logs that retention found idle are flushed
+func flush(t *testing.T, _ *bench, key, value string) {
+	b := newBench(t, "log.flush.scheduler.interval.ms", "20", "log.flush.interval.ms", "9223372036854775807").on(t) // on the other one logs that retention found idle are flushed
 	topic := b.topic(strings.ReplaceAll(key, ".", "-"), "durability", "cache")
 	synced := make(chan struct{}, 1000)
 	b.disk.SetSyncHook(func(name string) {

@@ -16,10 +16,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-const (
-	partitions = 3
-	within     = 20 * time.Minute
-)
+const partitions = 3
 
 // client is one library. A reader reads all topics given; a writer writes one topic per codec, named by topicOf; begin
 // starts a session.

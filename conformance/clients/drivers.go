@@ -17,6 +17,9 @@ import (
 //go:embed drivers
 var driverFiles embed.FS
 
+// within bounds one program: a gigabyte through the slowest of them.
+const within = 20 * time.Minute
+
 // driver is a client that runs as a program of its own.
 type driver struct {
 	// place says where the drivers' files are, and where what this one needs is installed.

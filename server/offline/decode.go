@@ -51,6 +51,7 @@ func metadataType(name string) string {
 func coordinatorDecoder(topic wire.CoordinatorTopic) Decoder {
 	return func(r *Record) (key, value *string, err error) {
 		if r.Key == nil {
+			//lint:ignore ST1005 the dump prints it, and this is how Kafka's says it
 			return nil, nil, fmt.Errorf("Failed to decode message at offset %d using the specified decoder (message had a missing key)", r.Offset)
 		}
 		k, err := wire.DecodeCoordinatorKey(topic, r.Key)

@@ -51,8 +51,10 @@ func TestALedPartition(t *testing.T) {
 		check(t, "read error", err, nil)
 		check(t, "read from", record.Batch(b).BaseOffset(), 2)
 		b, err = led.Read(0, make([]byte, 0, 1000))
+		check(t, "read error", err, nil)
 		check(t, "read both", len(b), 2*record.Batch(b).Length())
 		b, err = led.Read(4, make([]byte, 0, 1000))
+		check(t, "read error", err, nil)
 		check(t, "at the end", len(b), 0)
 
 		// The same node leads again, in another epoch: the old leadership writes nothing any more, and who waits is told.
