@@ -137,7 +137,7 @@ func TestProduceAllocates(t *testing.T) {
 			requests := float64(pipelined * times)
 			things, bytes := float64(after.Mallocs-before.Mallocs)/requests, float64(after.TotalAlloc-before.TotalAlloc)/requests
 			t.Logf("class %s, %s: %.2f allocations of %.0f bytes per request", durability, name, things, bytes)
-			if things > 5 || bytes > 4<<10 {
+			if !raceEnabled && (things > 5 || bytes > 4<<10) { // the detector allocates too
 				t.Errorf("class %s, %s: %.2f allocations of %.0f bytes per request", durability, name, things, bytes)
 			}
 		}
