@@ -125,50 +125,52 @@ func (f forgetful) Apply(base int64, epoch int32, stamp int64, records [][]byte)
 // A crash after any sync, with whatever else reached the disk by chance, leaves a directory that a node starts from with all that
 // was answered: between the snapshot and the deletion of what it replaces, too.
 func TestACrashWhileTheLogIsDeletedLosesNothing(t *testing.T) {
-	disk := vfs.NewMem()
-	format(t, disk)
-	type crash struct {
-		disk     *vfs.Mem
-		answered int
-	}
-	var mu sync.Mutex
-	var crashes []crash
-	answered := 0
-	dice := rand.New(rand.NewPCG(3, 4))
-	capture := func(string) {
-		mu.Lock()
-		defer mu.Unlock()
-		for _, o := range []vfs.CrashOptions{{}, {Rand: dice}} {
-			crashes = append(crashes, crash{disk.CrashClone(o), answered})
+	synctest.Test(t, func(t *testing.T) {
+		disk := vfs.NewMem()
+		format(t, disk)
+		type crash struct {
+			disk     *vfs.Mem
+			answered int
 		}
-	}
-	n, _ := start(t, disk, small)
-	disk.SetSyncHook(capture)
-	for i := range 60 {
-		propose(t, n, i, i+1)
-		mu.Lock()
-		answered = i + 1
-		mu.Unlock()
-		n.snapshots.Wait()
-	}
-	stop(t, n)
-	disk.SetSyncHook(nil)
-	if first := n.stored.StartOffset(); first == 0 {
-		t.Fatal("nothing was deleted; the crashes prove nothing")
-	}
-	for i, c := range crashes {
-		n, m := start(t, c.disk, small)
-		if got := len(m.values()) - 1; got < c.answered {
-			t.Fatalf("crash %d: %d records, %d were answered", i, got, c.answered)
-		} else {
-			holds(t, m, got)
-			propose(t, n, got, got+40) // and goes on, with more snapshots and deletions
-			stop(t, n)
-			n, m = start(t, c.disk, small)
-			holds(t, m, got+40)
+		var mu sync.Mutex
+		var crashes []crash
+		answered := 0
+		dice := rand.New(rand.NewPCG(3, 4))
+		capture := func(string) {
+			mu.Lock()
+			defer mu.Unlock()
+			for _, o := range []vfs.CrashOptions{{}, {Rand: dice}} {
+				crashes = append(crashes, crash{disk.CrashClone(o), answered})
+			}
+		}
+		n, _ := start(t, disk, small)
+		disk.SetSyncHook(capture)
+		for i := range 60 {
+			propose(t, n, i, i+1)
+			mu.Lock()
+			answered = i + 1
+			mu.Unlock()
+			synctest.Wait() // the snapshot is written
 		}
 		stop(t, n)
-	}
+		disk.SetSyncHook(nil)
+		if first := n.stored.StartOffset(); first == 0 {
+			t.Fatal("nothing was deleted; the crashes prove nothing")
+		}
+		for i, c := range crashes {
+			n, m := start(t, c.disk, small)
+			if got := len(m.values()) - 1; got < c.answered {
+				t.Fatalf("crash %d: %d records, %d were answered", i, got, c.answered)
+			} else {
+				holds(t, m, got)
+				propose(t, n, got, got+40) // and goes on, with more snapshots and deletions
+				stop(t, n)
+				n, m = start(t, c.disk, small)
+				holds(t, m, got+40)
+			}
+			stop(t, n)
+		}
+	})
 }
 
 // A snapshot that cannot be read any more is passed over for an older one where the log still reaches back to it, and nothing
@@ -193,33 +195,35 @@ func TestADamagedSnapshotIsPassedOver(t *testing.T) {
 
 // When the log does not reach back, records are lost: that is said, and nothing is made up or thrown away.
 func TestLostRecordsAreNotPassedOver(t *testing.T) {
-	disk := vfs.NewMem()
-	format(t, disk)
-	first := files(t, disk, ".checkpoint")[0]
-	kept, err := vfs.ReadFile(disk, path.Join(Dir("/meta"), first))
-	if err != nil {
-		t.Fatal(err)
-	}
-	n, _ := start(t, disk, small)
-	for i := range 60 {
-		propose(t, n, i, i+1)
-		n.snapshots.Wait()
-	}
-	stop(t, n)
-	for _, name := range files(t, disk, ".checkpoint") {
-		damage(t, disk, name)
-	}
-	if err := vfs.WriteFile(disk, path.Join(Dir("/meta"), first), kept); err != nil {
-		t.Fatal(err)
-	}
-	before := files(t, disk, "")
-	_, err = Open(Options{FS: disk, Dir: "/meta", NodeID: 1, DirectoryID: directory, StateMachine: &machine{}})
-	if err == nil || !strings.Contains(err.Error(), "the newest snapshot that can be read is "+first+": the records between them are lost") {
-		t.Errorf("said %v", err)
-	}
-	if after := files(t, disk, ""); !slices.Equal(before, after) {
-		t.Errorf("the files are %v, were %v", after, before)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		disk := vfs.NewMem()
+		format(t, disk)
+		first := files(t, disk, ".checkpoint")[0]
+		kept, err := vfs.ReadFile(disk, path.Join(Dir("/meta"), first))
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, _ := start(t, disk, small)
+		for i := range 60 {
+			propose(t, n, i, i+1)
+			synctest.Wait() // the snapshot is written
+		}
+		stop(t, n)
+		for _, name := range files(t, disk, ".checkpoint") {
+			damage(t, disk, name)
+		}
+		if err := vfs.WriteFile(disk, path.Join(Dir("/meta"), first), kept); err != nil {
+			t.Fatal(err)
+		}
+		before := files(t, disk, "")
+		_, err = Open(Options{FS: disk, Dir: "/meta", NodeID: 1, DirectoryID: directory, StateMachine: &machine{}})
+		if err == nil || !strings.Contains(err.Error(), "the newest snapshot that can be read is "+first+": the records between them are lost") {
+			t.Errorf("said %v", err)
+		}
+		if after := files(t, disk, ""); !slices.Equal(before, after) {
+			t.Errorf("the files are %v, were %v", after, before)
+		}
+	})
 }
 
 func damage(t testing.TB, disk vfs.FS, name string) {
@@ -280,7 +284,7 @@ func TestASnapshotThatFailsIsTriedAgain(t *testing.T) {
 		fault.Add(full)
 		n, _ := start(t, fault, func(o *Options) { o.Config.SnapshotMaxBytes = 1000 })
 		propose(t, n, 0, 30)
-		n.snapshots.Wait()
+		synctest.Wait() // the snapshot is written
 		if got := files(t, disk, ".checkpoint", ".part"); len(got) != 1 {
 			t.Errorf("files %v", got)
 		}
