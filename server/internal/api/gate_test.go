@@ -3,16 +3,22 @@ package api
 import (
 	"bytes"
 	"context"
+	"iter"
 	"log/slog"
 	"net"
 	"testing"
+	"time"
 
 	"github.com/millrace-io/millrace/config"
 	"github.com/millrace-io/millrace/internal/wire"
 	"github.com/millrace-io/millrace/kafka"
+	"github.com/millrace-io/millrace/server/internal/commitlog"
 	"github.com/millrace-io/millrace/server/internal/controller"
 	"github.com/millrace-io/millrace/server/internal/listener"
 	"github.com/millrace-io/millrace/server/internal/metadata"
+	"github.com/millrace-io/millrace/server/internal/quorum"
+	"github.com/millrace-io/millrace/server/internal/replica"
+	"github.com/millrace-io/millrace/server/internal/vfs"
 )
 
 // gate is node 1 of a cluster whose metadata is what the test says.
@@ -116,6 +122,87 @@ func aTopic(name string, id byte, partitions int, leaders ...int32) []wire.Messa
 
 func aConfig(kind kafka.ResourceType, resource, key, value string) *wire.ConfigRecord {
 	return &wire.ConfigRecord{ResourceType: int8(kind), ResourceName: resource, Name: key, Value: &value}
+}
+
+// replicas gives the gate a log directory, with what the records say in it.
+func (g *gate) replicas(records ...wire.Message) {
+	g.t.Helper()
+	fs := vfs.NewMem()
+	if err := fs.MkdirAll("/data", 0o755); err != nil {
+		g.t.Fatal(err)
+	}
+	broker := replica.DefaultBrokerConfig()
+	broker.ReserveBytes, broker.ScrubBytesPerSecond = 0, 0
+	m := replica.New(replica.Options{
+		NodeID: 1, FS: fs, Dirs: []replica.Dir{{Path: "/data", ID: kafka.DirectoryID{15: 9}}}, Cluster: nobody{}, Broker: broker, Log: slog.New(slog.DiscardHandler),
+		TopicConfig: func(*metadata.Image, string) (commitlog.Config, replica.TopicConfig) {
+			get := func(key string) string {
+				if key == "cleanup.policy" {
+					return "delete"
+				}
+				return ""
+			}
+			log, err := commitlog.ParseConfig(get)
+			if err != nil {
+				g.t.Error(err)
+			}
+			own, err := replica.ParseTopicConfig(get)
+			if err != nil {
+				g.t.Error(err)
+			}
+			return log, own
+		},
+	})
+	if err := m.Load(context.Background(), nil); err != nil {
+		g.t.Fatal(err)
+	}
+	g.t.Cleanup(func() {
+		if err := m.Close(context.Background()); err != nil {
+			g.t.Error(err)
+		}
+	})
+	m.Apply(g.image, g.apply(records...))
+	g.o.Replicas = m
+}
+
+// nobody hears what replicas tell the cluster.
+type nobody struct{}
+
+func (nobody) AssignDirectory(kafka.TopicIDPartition, kafka.DirectoryID) {}
+func (nobody) DirFailed(replica.Dir, int, error)                         {}
+func (nobody) SyncStalled(replica.Dir, time.Duration)                    {}
+func (nobody) SyncResumed(replica.Dir, time.Duration)                    {}
+
+// follower is a state machine that waits for a leader.
+type follower struct{ elected chan struct{} }
+
+func (follower) Apply(int64, int32, int64, [][]byte) error                   { return nil }
+func (follower) Restore(int64, int32, int64, iter.Seq2[[]byte, error]) error { return nil }
+func (follower) Snapshot() (int64, iter.Seq[[]byte])                         { return 0, func(func([]byte) bool) {} }
+func (f follower) LeaderChanged(leader, epoch int32) {
+	if leader == 1 {
+		close(f.elected)
+	}
+}
+
+// voter gives the gate a quorum of one.
+func (g *gate) voter() {
+	g.t.Helper()
+	fs := vfs.NewMem()
+	if err := quorum.Format(fs, "/meta", nil, nil); err != nil {
+		g.t.Fatal(err)
+	}
+	elected := make(chan struct{})
+	n, err := quorum.Open(quorum.Options{FS: fs, Dir: "/meta", NodeID: 1, StateMachine: follower{elected}})
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	if err := n.Start(); err != nil {
+		g.t.Fatal(err)
+	}
+	g.t.Cleanup(func() { n.Close() })
+	<-elected
+	g.o.Quorum = n
 }
 
 // acls allows what it holds.
