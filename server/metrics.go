@@ -29,6 +29,7 @@ type figures struct {
 	image       func() *metadata.Image
 	state       func() broker.State
 	controller  func() (leader, epoch int32)
+	timedOut    func() int64 // brokers that this node's controller fenced for their silence
 	memory      func() (used, limit int64)
 	listeners   func() []*listener.Listener
 	sessions    func() (sessions, partitions int)
@@ -77,6 +78,7 @@ var (
 	appliedOffset     = desc("kafka_server_broker_metadata_metrics_last_applied_record_offset", "Offset of the last metadata record that this node has applied.")
 	activeController  = desc("kafka_controller_kafkacontroller_activecontrollercount", "1 when this node is the active controller.")
 	controllerEpoch   = desc("kafka_controller_kafkacontroller_epoch", "Leader epoch of the metadata quorum.")
+	timedOutBeats     = desc("kafka_controller_kafkacontroller_timedoutbrokerheartbeatcount", "Brokers that this node, as the active controller, fenced because they were silent for too long.")
 	activeBrokers     = desc("kafka_controller_kafkacontroller_activebrokercount", "Registered brokers that are not fenced.")
 	fencedBrokers     = desc("kafka_controller_kafkacontroller_fencedbrokercount", "Registered brokers that are fenced.")
 	globalTopics      = desc("kafka_controller_kafkacontroller_globaltopiccount", "Topics of the cluster.")
@@ -206,6 +208,7 @@ func (f *figures) collectCluster(gauge func(*prometheus.Desc, float64, ...string
 	leader, epoch := f.controller()
 	gauge(activeController, truth(leader == f.nodeID))
 	gauge(controllerEpoch, float64(epoch))
+	gauge(timedOutBeats, float64(f.timedOut()))
 	image := f.image()
 	if image == nil {
 		return

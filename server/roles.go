@@ -421,6 +421,12 @@ func (s *Server) figures(n *node) figures {
 			}
 			return n.controller.Leader()
 		},
+		timedOut: func() int64 {
+			if s.phaseNow() != serving {
+				return 0
+			}
+			return n.controller.TimedOutHeartbeats()
+		},
 		memory: func() (int64, int64) { return n.budget.InUse(), n.budget.Limit() },
 		listeners: func() []*listener.Listener {
 			if s.phaseNow() != serving {

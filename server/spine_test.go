@@ -409,6 +409,7 @@ func TestTheHTTPPortTellsTheTruth(t *testing.T) {
 		"kafka_server_kafkaserver_brokerstate 3",
 		"kafka_controller_kafkacontroller_activecontrollercount 1",
 		"kafka_controller_kafkacontroller_globalpartitioncount 3",
+		"kafka_controller_kafkacontroller_timedoutbrokerheartbeatcount 0",
 		`kafka_network_requestmetrics_requests_total{request="Produce"}`,
 		"process_resident_memory_bytes", "go_goroutines",
 	} {

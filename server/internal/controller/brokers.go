@@ -214,6 +214,7 @@ func (v *view) heartbeat(r *wire.BrokerHeartbeatRequest) (change, error) {
 			}
 			s := v.sessions.touch(b.ID, v.now)
 			s.offset = r.CurrentMetadataOffset
+			s.own = b.ID == v.nodeID
 			if entered {
 				s.leavesAt = v.nextOffset + int64(len(records)) - 1
 			}
@@ -352,7 +353,10 @@ func (v *view) activation() []record {
 type sessions map[int32]*session
 
 type session struct {
-	heard    bool // false: taken over from the controller before, nothing came yet
+	heard bool // false: taken over from the controller before, nothing came yet
+	// own says that the broker lives in the controller's own process, and has been heard there. Its silence means
+	// that this process is starved, never that the broker is dead while its judge lives: no silence ends the session.
+	own      bool
 	last     time.Time
 	deadline time.Time // of a suspect; zero for others
 	offset   int64     // of the metadata that the broker has applied
@@ -383,7 +387,7 @@ func (s sessions) forget(id int32) { delete(s, id) }
 
 func (s sessions) valid(id int32, now time.Time, timeout time.Duration) bool {
 	e := s[id]
-	return e != nil && now.Before(e.expiry(timeout))
+	return e != nil && (e.own || now.Before(e.expiry(timeout)))
 }
 
 func (e *session) expiry(timeout time.Duration) time.Time {
@@ -394,10 +398,13 @@ func (e *session) expiry(timeout time.Duration) time.Time {
 	return t
 }
 
-// next returns the first moment at which a session ends, zero when there is none.
+// next returns the first moment at which a session ends, zero when none can.
 func (s sessions) next(timeout time.Duration) time.Time {
 	var first time.Time
 	for _, e := range s {
+		if e.own {
+			continue
+		}
 		if t := e.expiry(timeout); first.IsZero() || t.Before(first) {
 			first = t
 		}

@@ -22,10 +22,14 @@ import (
 
 var update = flag.Bool("update", false, "write the transcripts anew")
 
+// controllerNode is a node that is a controller only, so that each broker can die by itself.
+const controllerNode = 3000
+
 // cluster is a controller on a log that the test commits, delays and breaks.
 type cluster struct {
 	t          testing.TB
 	c          *Controller
+	node       int32 // of the controller
 	log        fakeLog
 	now        time.Time
 	static     map[string]string
@@ -115,7 +119,7 @@ func brokerKeysForTest() []config.Key {
 }
 
 func newCluster(t testing.TB, seed uint64, static map[string]string) *cluster {
-	k := &cluster{t: t, now: time.Unix(1_700_000_000, 0), static: static, dice: rand.New(rand.NewPCG(seed, 1))}
+	k := &cluster{t: t, node: controllerNode, now: time.Unix(1_700_000_000, 0), static: static, dice: rand.New(rand.NewPCG(seed, 1))}
 	k.log.committed = metadata.Empty()
 	k.boot()
 	k.commitDirectly(
@@ -127,9 +131,17 @@ func newCluster(t testing.TB, seed uint64, static map[string]string) *cluster {
 	return k
 }
 
+// combined lets a new controller lead that runs in one process with a broker.
+func (k *cluster) combined(node int32) {
+	k.node = node
+	k.boot()
+	k.elect()
+	k.deliver()
+}
+
 // boot makes a new controller process on the log as it is.
 func (k *cluster) boot() {
-	k.c = New(Options{NodeID: 1, Features: metadata.KafkaFeatures(), ClusterID: "cluster", Quorum: &k.log, TopicConfigs: config.NewTable(topicKeysForTest()...),
+	k.c = New(Options{NodeID: k.node, Features: metadata.KafkaFeatures(), ClusterID: "cluster", Quorum: &k.log, TopicConfigs: config.NewTable(topicKeysForTest()...),
 		BrokerConfigs: config.NewTable(brokerKeysForTest()...), Static: k.static, Rand: k.dice, Now: func() time.Time { return k.now }, MaxBatchRecords: 50})
 	k.c.Publish(k.log.committed, nil)
 }
@@ -138,7 +150,7 @@ func (k *cluster) boot() {
 func (k *cluster) elect() {
 	k.lose()
 	k.log.epoch++
-	k.c.LeaderChanged(1, k.log.epoch)
+	k.c.LeaderChanged(k.node, k.log.epoch)
 	k.c.Tick(k.now)
 }
 
@@ -148,7 +160,7 @@ func (k *cluster) lose() {
 	k.log.waiting = nil
 	k.log.end = k.log.committed.Offset() + 1
 	k.log.epoch++
-	k.c.LeaderChanged(2, k.log.epoch)
+	k.c.LeaderChanged(k.node+1, k.log.epoch)
 	for _, b := range waiting {
 		b.done(0, kafka.NotController)
 	}

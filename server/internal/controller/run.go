@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/millrace-io/millrace/config"
@@ -31,6 +32,8 @@ type Controller struct {
 	// due says that this node leads and has not begun to decide. It begins with the next Tick or request and not
 	// in the call that says so, because that comes from the quorum, and beginning asks the quorum.
 	due bool
+
+	timedOut atomic.Int64 // brokers that were fenced for their silence
 
 	wake chan struct{} // the loop sleeps towards a deadline; this tells that it moved
 	stop chan struct{}
@@ -172,6 +175,7 @@ func (c *Controller) Tick(now time.Time) time.Time {
 		if c.propose(decided.records, nil) != nil {
 			return time.Time{}
 		}
+		c.timedOut.Add(1)
 		l.sessions.forget(stale)
 	}
 	l.wakeAt = l.sessions.next(c.sessionTimeout)
@@ -208,6 +212,9 @@ func (c *Controller) LeaderChanged(leader, epoch int32) {
 	c.due = leader == c.nodeID
 	c.nudge()
 }
+
+// TimedOutHeartbeats returns how many brokers this node has fenced since its start because they were silent for too long.
+func (c *Controller) TimedOutHeartbeats() int64 { return c.timedOut.Load() }
 
 // Leader returns the node that leads the quorum, NoNode when none is known, and its epoch.
 func (c *Controller) Leader() (id, epoch int32) {
@@ -293,7 +300,7 @@ func (c *Controller) submit(caller Caller, request wire.Message, version int16) 
 		if err := c.propose(decided.records, wait); err != nil {
 			return nil, nil, err
 		}
-	case l.inFlight > 0:
+	case l.inFlight > 0 && !c.isCommitted(request, decided.response):
 		// What was read may rest on records that are on their way: the answer goes behind the last of them.
 		wait = make(chan error, 1)
 		l.parked = append(l.parked, &pending{l.proposed, wait})
@@ -303,6 +310,19 @@ func (c *Controller) submit(caller Caller, request wire.Message, version int16) 
 		c.nudge()
 	}
 	return decided.response, wait, nil
+}
+
+// isCommitted reports whether the answer to a heartbeat says what is committed already, and asks for no shutdown. It
+// leaves at once then: a broker sends the next heartbeat when it has the answer to the last, so one that waited
+// behind the commit of a slow disk would make its broker look silent.
+func (c *Controller) isCommitted(request, response wire.Message) bool {
+	r, ok := request.(*wire.BrokerHeartbeatRequest)
+	if !ok {
+		return false
+	}
+	answer := response.(*wire.BrokerHeartbeatResponse)
+	b := c.committed.Broker(r.BrokerID)
+	return answer.ErrorCode == kafka.None && !answer.ShouldShutDown && b != nil && b.Epoch == r.BrokerEpoch && b.Fenced == answer.IsFenced
 }
 
 // propose replays records into the speculative image and hands them to the quorum, cut into batches. wait, if

@@ -166,6 +166,7 @@ func TestBrokerEpochIsAnOffset(t *testing.T) {
 func TestDeathBetweenBatches(t *testing.T) {
 	for delivered := range 4 {
 		k := newCluster(t, 1, nil)
+		k.combined(1)
 		k.join(1, 1, "")
 		if _, err := k.ask(createRequest("t", 120, 1)); err != nil {
 			t.Fatal(err)
@@ -538,7 +539,7 @@ func TestLoop(t *testing.T) {
 		k.c.Start()
 		defer k.c.Close()
 		k.log.epoch++
-		k.c.LeaderChanged(1, k.log.epoch)
+		k.c.LeaderChanged(k.node, k.log.epoch)
 		k.join(1, 1, "")
 		time.Sleep(1900 * time.Millisecond)
 		synctest.Wait()
@@ -553,4 +554,74 @@ func TestLoop(t *testing.T) {
 			t.Error("a broker that is silent for two seconds is not fenced")
 		}
 	})
+}
+
+// The broker in the controller's own process is not fenced for its silence: what starves its heartbeats is the process
+// that judges them. Another broker is, and counted; the own one too when it says itself that it goes.
+func TestOwnBrokerIsNeverSilentForTooLong(t *testing.T) {
+	k := newCluster(t, 1, nil)
+	k.combined(1)
+	k.join(1, 1, "")
+	k.run("wait 1h")
+	if k.log.committed.Broker(1).Fenced || k.c.TimedOutHeartbeats() != 0 {
+		t.Fatalf("a node fenced itself: %d times", k.c.TimedOutHeartbeats())
+	}
+	if next := k.c.Tick(k.now); !next.IsZero() {
+		t.Errorf("with nobody to judge the controller wants to wake in %v", next.Sub(k.now))
+	}
+	k.join(2, 1, "")
+	k.run("wait 3s")
+	if !k.log.committed.Broker(2).Fenced || k.log.committed.Broker(1).Fenced || k.c.TimedOutHeartbeats() != 1 {
+		t.Errorf("after silence: broker 1 fenced %v, broker 2 fenced %v, %d fencings", k.log.committed.Broker(1).Fenced, k.log.committed.Broker(2).Fenced, k.c.TimedOutHeartbeats())
+	}
+	k.beat(1, true, false)
+	if !k.log.committed.Broker(1).Fenced {
+		t.Error("a broker that wants to be fenced is not")
+	}
+
+	// A node that was a broker, too, and comes back as a controller alone is not waited for.
+	k.beat(1, false, false)
+	k.lose()
+	k.combined(1)
+	k.run("wait 3s")
+	if !k.log.committed.Broker(1).Fenced {
+		t.Error("a broker that this process does not run keeps its seat for ever")
+	}
+}
+
+// A heartbeat does not wait for the commit of what others change, or a slow disk would make its broker silent. One
+// that changes something, or says what is not committed, waits.
+func TestHeartbeatsDoNotWaitForTheDisk(t *testing.T) {
+	k := newCluster(t, 1, nil)
+	k.join(1, 1, "")
+	beat := &wire.BrokerHeartbeatRequest{BrokerID: 1, BrokerEpoch: k.log.committed.Broker(1).Epoch, CurrentMetadataOffset: k.log.committed.Offset()}
+	submit := func(request wire.Message, version int16) <-chan error {
+		t.Helper()
+		_, wait, err := k.c.submit(Caller{}, request, version)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return wait
+	}
+	submit(createRequest("t", 1, 1), 7)
+	if submit(beat, 1) != nil {
+		t.Error("a heartbeat waits for the creation of a topic")
+	}
+	fence := *beat
+	fence.WantFence = true
+	if submit(&fence, 1) == nil {
+		t.Error("a broker is told that it is fenced before that is committed")
+	}
+	if submit(&fence, 1) == nil {
+		t.Error("a broker is told again that it is fenced before that is committed")
+	}
+	stale := *beat
+	stale.BrokerEpoch++
+	if submit(&stale, 1) == nil {
+		t.Error("a broker is turned away before all that its refusal rests on is committed")
+	}
+	k.deliver()
+	if submit(&fence, 1) != nil {
+		t.Error("nothing is under way, and a heartbeat waits")
+	}
 }
