@@ -12,9 +12,12 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/millrace-io/millrace/server/internal/coordinator/group"
 )
 
-// observer is the node as operators and their tools see it, on one HTTP port: /metrics, /healthz, /readyz.
+// observer is the node as operators and their tools see it, on one HTTP port: /metrics, /healthz, /readyz, and
+// /groups (http_groups.go).
 type observer struct {
 	listener net.Listener
 	server   *http.Server
@@ -22,8 +25,8 @@ type observer struct {
 }
 
 // newObserver begins to serve. alive returns why the node is failing, nil when it is not; unready returns why
-// clients should not be sent here, in sentences.
-func newObserver(l net.Listener, registry *prometheus.Registry, alive func() error, unready func() []string, log *slog.Logger) *observer {
+// clients should not be sent here, in sentences; groups the coordinator, nil while there is none.
+func newObserver(l net.Listener, registry *prometheus.Registry, alive func() error, unready func() []string, groups func() *group.Coordinator, log *slog.Logger) *observer {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn)}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
@@ -41,8 +44,10 @@ func newObserver(l net.Listener, registry *prometheus.Registry, alive func() err
 		say(w, http.StatusOK, "ready")
 	})
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		say(w, http.StatusOK, "Millrace", "", "/metrics  figures for Prometheus", "/healthz  is the process well", "/readyz   should clients be sent here, and if not, why")
+		say(w, http.StatusOK, "Millrace", "", "/metrics  figures for Prometheus", "/healthz  is the process well", "/readyz   should clients be sent here, and if not, why",
+			"/groups   the consumer groups that this node coordinates; /groups/NAME/explain why one has rebalanced")
 	})
+	serveGroups(mux, groups)
 	o := &observer{
 		listener: l,
 		server: &http.Server{

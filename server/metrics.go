@@ -12,6 +12,7 @@ import (
 
 	"github.com/millrace-io/millrace/internal/wire"
 	"github.com/millrace-io/millrace/server/internal/broker"
+	"github.com/millrace-io/millrace/server/internal/coordinator/group"
 	"github.com/millrace-io/millrace/server/internal/listener"
 	"github.com/millrace-io/millrace/server/internal/metadata"
 	"github.com/millrace-io/millrace/server/internal/replica"
@@ -35,6 +36,10 @@ type figures struct {
 	sessions    func() (sessions, partitions int)
 	snapshot    func() (age time.Duration, bytes int64)
 	requests    *requestFigures
+	groups      func() *group.Coordinator // nil: none here
+	// highWatermark is that of a partition that this node leads.
+	highWatermark func(topic string, partition int32) (high int64, leads bool)
+	lags          *lagTimes
 }
 
 // newRegistry makes the registry of one node: its own figures, with the names that Kafka's have behind the usual
@@ -200,6 +205,7 @@ func (f *figures) Collect(out chan<- prometheus.Metric) {
 		count(listenerBytesOut, sent, l.Name())
 	}
 	f.requests.collect(out)
+	f.collectGroups(out, count, gauge)
 }
 
 // collectCluster reads what the newest image says of the whole cluster; the figures of the controller are those

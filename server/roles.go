@@ -376,15 +376,25 @@ func (s *Server) observe(n *node) error {
 	if err != nil {
 		return err
 	}
-	s.observer = newObserver(l, newRegistry(s.figures(n)), s.Err, s.Unready, s.log)
+	groups := func() *group.Coordinator {
+		if s.phaseNow() != serving {
+			return nil
+		}
+		return n.groups
+	}
+	s.observer = newObserver(l, newRegistry(s.figures(n, groups)), s.Err, s.Unready, groups, s.log)
 	s.onClose("the HTTP port", closing(s.observer))
 	return nil
 }
 
 // figures says where the figures of a node come from; those of a room that has not started are zero.
-func (s *Server) figures(n *node) figures {
+func (s *Server) figures(n *node, groups func() *group.Coordinator) figures {
 	return figures{
-		nodeID: s.cfg.NodeID, partitions: s.cfg.Metrics.Partitions, started: time.Now(), requests: n.requests,
+		nodeID: s.cfg.NodeID, partitions: s.cfg.Metrics.Partitions, started: time.Now(), requests: n.requests, groups: groups,
+		highWatermark: func(topic string, partition int32) (int64, bool) { return n.replicas.HighWatermark(topic, partition) },
+		lags: &lagTimes{timestamp: func(topic string, partition int32, offset int64) (int64, bool, error) {
+			return n.replicas.TimestampAt(topic, partition, offset)
+		}},
 		topics: func() iter.Seq[replica.TopicStats] {
 			if s.phaseNow() != serving || n.replicas == nil {
 				return func(func(replica.TopicStats) bool) {}
