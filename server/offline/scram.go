@@ -1,3 +1,5 @@
+//lint:file-ignore ST1005 kafka-storage prints these errors, in the words of Kafka's own
+
 package offline
 
 import (

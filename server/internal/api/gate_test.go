@@ -3,7 +3,6 @@ package api
 import (
 	"bytes"
 	"context"
-	"iter"
 	"log/slog"
 	"net"
 	"testing"
@@ -16,7 +15,6 @@ import (
 	"github.com/millrace-io/millrace/server/internal/controller"
 	"github.com/millrace-io/millrace/server/internal/listener"
 	"github.com/millrace-io/millrace/server/internal/metadata"
-	"github.com/millrace-io/millrace/server/internal/quorum"
 	"github.com/millrace-io/millrace/server/internal/replica"
 	"github.com/millrace-io/millrace/server/internal/vfs"
 )
@@ -172,38 +170,6 @@ func (nobody) AssignDirectory(kafka.TopicIDPartition, kafka.DirectoryID) {}
 func (nobody) DirFailed(replica.Dir, int, error)                         {}
 func (nobody) SyncStalled(replica.Dir, time.Duration)                    {}
 func (nobody) SyncResumed(replica.Dir, time.Duration)                    {}
-
-// follower is a state machine that waits for a leader.
-type follower struct{ elected chan struct{} }
-
-func (follower) Apply(int64, int32, int64, [][]byte) error                   { return nil }
-func (follower) Restore(int64, int32, int64, iter.Seq2[[]byte, error]) error { return nil }
-func (follower) Snapshot() (int64, iter.Seq[[]byte])                         { return 0, func(func([]byte) bool) {} }
-func (f follower) LeaderChanged(leader, epoch int32) {
-	if leader == 1 {
-		close(f.elected)
-	}
-}
-
-// voter gives the gate a quorum of one.
-func (g *gate) voter() {
-	g.t.Helper()
-	fs := vfs.NewMem()
-	if err := quorum.Format(fs, "/meta", nil, nil); err != nil {
-		g.t.Fatal(err)
-	}
-	elected := make(chan struct{})
-	n, err := quorum.Open(quorum.Options{FS: fs, Dir: "/meta", NodeID: 1, StateMachine: follower{elected}})
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	if err := n.Start(); err != nil {
-		g.t.Fatal(err)
-	}
-	g.t.Cleanup(func() { n.Close() })
-	<-elected
-	g.o.Quorum = n
-}
 
 // acls allows what it holds.
 type acls map[string]bool
