@@ -296,7 +296,7 @@ func (v *view) checkTopicConfigs(wanted, old map[string]string) error {
 	for key, value := range sorted(wanted) {
 		k, ok := v.topic.Lookup(key)
 		if !ok {
-			return kafka.InvalidConfig.Errorf("topics: %v", v.topic.Unknown(key))
+			return kafka.InvalidConfig.Errorf("a topic has no such setting: %v", v.topic.Unknown(key))
 		}
 		if err := k.Check(value); err != nil {
 			return kafka.InvalidConfig.Errorf("%v", err)
@@ -407,7 +407,7 @@ func (v *view) checkClientMetrics(name string, wanted map[string]string) error {
 	for key, value := range sorted(wanted) {
 		k, ok := v.telemetry.Lookup(key)
 		if !ok {
-			return kafka.InvalidRequest.Errorf("client metrics: %v", v.telemetry.Unknown(key))
+			return kafka.InvalidRequest.Errorf("client metrics have no such setting: %v", v.telemetry.Unknown(key))
 		}
 		if err := k.Check(value); err != nil {
 			return kafka.InvalidConfig.Errorf("%v", err)
@@ -439,7 +439,7 @@ func (v *view) checkGroupConfigs(name string, wanted map[string]string) error {
 	for key, value := range sorted(wanted) {
 		k, ok := v.group.Lookup(key)
 		if !ok {
-			return kafka.InvalidConfig.Errorf("groups: %v", v.group.Unknown(key))
+			return kafka.InvalidConfig.Errorf("a group has no such setting: %v", v.group.Unknown(key))
 		}
 		if err := k.Check(value); err != nil {
 			return kafka.InvalidConfig.Errorf("%v", err)

@@ -13,10 +13,11 @@ import (
 
 func storageCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "storage",
-		Short: "Work on the log directories of a node that is not running",
-		Args:  cobra.ArbitraryArgs,
-		RunE:  group,
+		Use:     "storage",
+		GroupID: nodeGroup,
+		Short:   "Work on the log directories of a node that is not running",
+		Args:    cobra.ArbitraryArgs,
+		RunE:    group,
 	}
 	cmd.AddCommand(storageFormatCommand(), storageInfoCommand(), storageRandomUUIDCommand(), storageImportCommand(), storageExportCommand())
 	return cmd
