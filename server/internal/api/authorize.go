@@ -41,6 +41,16 @@ func (c *call) allowed(op ACLOperation, resource ACLResource, name string) bool 
 	return c.t.o.Authorizer == nil || c.t.o.Authorizer.Allowed(c.caller(), op, resource, name)
 }
 
+// describes returns the question whether the caller may know of a topic, for who asks it when the call is over; nil when
+// everybody may.
+func (c *call) describes() func(topic string) bool {
+	authorizer, who := c.t.o.Authorizer, c.caller()
+	if authorizer == nil {
+		return nil
+	}
+	return func(topic string) bool { return authorizer.Allowed(who, OpDescribe, ResTopic, topic) }
+}
+
 // operations are all that there are for a resource.
 var operations = map[ACLResource][]ACLOperation{
 	ResTopic:   {OpRead, OpWrite, OpCreate, OpDelete, OpAlter, OpDescribe, OpDescribeConfigs, OpAlterConfigs},

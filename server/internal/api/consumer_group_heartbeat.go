@@ -26,5 +26,9 @@ func consumerGroupHeartbeat(c *call, request *wire.ConsumerGroupHeartbeatRequest
 			return
 		}
 	}
-	c.t.o.Groups.ConsumerGroupHeartbeat(request, c.groupCaller(), answer)
+	caller := c.groupCaller()
+	if request.SubscribedTopicRegex != nil {
+		caller.Describes = c.describes()
+	}
+	c.t.o.Groups.ConsumerGroupHeartbeat(request, caller, answer)
 }

@@ -155,6 +155,25 @@ func (r *Runtime[M]) load(s *shard[M]) {
 	})
 }
 
+// Aside does work outside of all locks, a bounded number at a time, and then tells what came of it. Close waits for it;
+// once closed it does not begin.
+func (r *Runtime[M]) Aside(work func() (then func())) {
+	r.mu.Lock()
+	if r.closed {
+		r.mu.Unlock()
+		return
+	}
+	r.loads.Add(1)
+	r.mu.Unlock()
+	r.o.Go(func() {
+		defer r.loads.Done()
+		r.loaders <- struct{}{}
+		then := work()
+		<-r.loaders
+		then()
+	})
+}
+
 // Resign ends the shard of a partition that another node leads now, in that leader epoch, or that is gone.
 func (r *Runtime[M]) Resign(partition, epoch int32) {
 	r.mu.Lock()

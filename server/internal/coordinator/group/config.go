@@ -60,7 +60,7 @@ func ParseConfig(get func(key string) string) (Config, error) {
 			MinSessionTimeout: millis("group.min.session.timeout.ms"), MaxSessionTimeout: millis("group.max.session.timeout.ms"),
 			InitialRebalanceDelay: millis("group.initial.rebalance.delay.ms"), MaxSize: int(number("group.max.size")),
 		},
-		Consumer: consumer.Config{MaxSize: int(number("group.consumer.max.size"))},
+		Consumer: consumer.Config{MaxSize: int(number("group.consumer.max.size")), RegexRefreshInterval: millis("group.consumer.regex.refresh.interval.ms")},
 		ConsumerTiming: consumer.Timing{
 			SessionTimeout: millis("group.consumer.session.timeout.ms"), HeartbeatInterval: millis("group.consumer.heartbeat.interval.ms"),
 			AssignmentInterval: millis("group.consumer.assignment.interval.ms"),
@@ -122,6 +122,8 @@ func BrokerKeys() []config.Key {
 			Doc: "How often members of a consumer group send heartbeats."},
 		{Name: "group.consumer.assignment.interval.ms", Type: config.Int, Default: config.Value("1000"), Valid: config.AtLeast(0), Importance: config.Medium,
 			Doc: "How long lies at least between two assignments of a consumer group (KIP-1263)."},
+		{Name: "group.consumer.regex.refresh.interval.ms", Type: config.Int, Default: config.Value("600000"), Valid: config.AtLeast(10000), Importance: config.Medium, Internal: true,
+			Doc: "How often regular expressions of consumer groups are matched against the topics though there are no new ones: who may see which topic changes too."},
 		{Name: "group.coordinator.append.linger.ms", Type: config.Int, Default: config.Value("-1"), Valid: config.AtLeast(-1), Importance: config.Medium,
 			Doc: "How long the coordinator collects records before it appends them; -1 for as long as other requests already wait."},
 		{Name: "group.coordinator.cached.buffer.max.bytes", Type: config.Int, Default: config.Value("1048588"), Valid: config.AtLeast(524288), Importance: config.Medium,

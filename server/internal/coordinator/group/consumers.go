@@ -26,12 +26,35 @@ func (c *Coordinator) ConsumerGroupHeartbeat(request *wire.ConsumerGroupHeartbea
 		if err != nil {
 			return coordinator.Result{}, func(error) { refuse(err) }
 		}
-		decided, response, err := g.Heartbeat(&consumer.Heartbeat{ConsumerGroupHeartbeatRequest: request, ClientID: caller.ClientID, Host: caller.Host}, now)
+		step, err := g.Heartbeat(&consumer.Heartbeat{ConsumerGroupHeartbeatRequest: request, ClientID: caller.ClientID, Host: caller.Host}, now)
 		if err != nil {
 			return coordinator.Result{}, func(error) { refuse(err) }
 		}
-		return coordinator.Result{Records: append(records, decided...)}, func(err error) { done(response, err) }
+		return coordinator.Result{Records: append(records, step.Records...)}, func(err error) {
+			done(step.Response, err)
+			if len(step.Resolve) > 0 {
+				c.resolve(request.GroupID, step.Resolve, caller.Describes)
+			}
+		}
 	}, refuse)
+}
+
+// resolve looks, outside of all locks, at which topics the regular expressions of a group stand for, and tells the group.
+// The member whose heartbeat set it off sees for all of them, as in Kafka.
+func (c *Coordinator) resolve(id string, regexes []string, describes func(topic string) bool) {
+	c.runtime.Aside(func() (then func()) {
+		found := consumer.Resolve(regexes, c.image.Load(), describes, c.o.Now())
+		return func() {
+			c.run(id, func(s *Shard, now time.Time) (coordinator.Result, func(error)) {
+				s.consumer.EndResolve(id)
+				g, ok := s.find(id).(*consumer.Group)
+				if !ok {
+					return coordinator.Result{}, nil
+				}
+				return coordinator.Result{Records: g.Resolved(found, now)}, nil
+			}, func(error) {}) // the shard is gone, and what it waited for with it
+		}
+	})
 }
 
 // heartbeatGroup finds the consumer group of a request. A member that joins makes it; an empty classic group makes way

@@ -2,6 +2,7 @@ package group
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -35,8 +36,8 @@ func (w *world) owned(text string) []wire.ConsumerGroupHeartbeatRequestTopicPart
 	return list
 }
 
-// beat LABEL GROUP [epoch=] [topics=t+u] [owns=t/0+1,u/0] [instance=] [assignor=] [as=] [v=]: the first one of a member, or
-// one with epoch=0, joins.
+// beat LABEL GROUP [epoch=] [topics=t+u] [regex=] [hidden=t+u] [owns=t/0+1,u/0] [instance=] [assignor=] [as=] [v=]: the
+// first one of a member, or one with epoch=0, joins. The hidden topics are those that the member may not know of.
 func (w *world) beat(args []string, o options) {
 	m := w.member(args[0])
 	if m.id == "" {
@@ -46,10 +47,20 @@ func (w *world) beat(args []string, o options) {
 	request.GroupID, request.MemberID, request.MemberEpoch = args[1], o.get("as", m.id), int32(o.number("epoch", int(m.generation)))
 	if request.MemberEpoch == 0 {
 		request.RebalanceTimeoutMs = o.millis("rebalance", "60s")
-		request.SubscribedTopicNames = strings.Split(o.get("topics", "t"), "+")
 		request.TopicPartitions = w.owned("none")
-	} else if topics, ok := o["topics"]; ok {
+		if regex, ok := o["regex"]; !ok || regex == "" {
+			request.SubscribedTopicNames = strings.Split(o.get("topics", "t"), "+")
+		}
+	}
+	if topics, ok := o["topics"]; ok {
 		request.SubscribedTopicNames = strings.Split(topics, "+")
+	}
+	if regex, ok := o["regex"]; ok {
+		request.SubscribedTopicRegex = &regex
+	}
+	caller := Caller{ClientID: args[0], Host: "/h", Version: int16(o.number("v", 1))}
+	if hidden, ok := o["hidden"]; ok {
+		caller.Describes = func(topic string) bool { return !slices.Contains(strings.Split(hidden, "+"), topic) }
 	}
 	if owns, ok := o["owns"]; ok {
 		request.TopicPartitions = w.owned(owns)
@@ -61,7 +72,7 @@ func (w *world) beat(args []string, o options) {
 	if assignor, ok := o["assignor"]; ok {
 		request.ServerAssignor = &assignor
 	}
-	w.c.ConsumerGroupHeartbeat(request, Caller{ClientID: args[0], Host: "/h", Version: int16(o.number("v", 1))}, func(r *wire.ConsumerGroupHeartbeatResponse, err error) {
+	w.c.ConsumerGroupHeartbeat(request, caller, func(r *wire.ConsumerGroupHeartbeatResponse, err error) {
 		if err != nil {
 			w.say("%s: %v", args[0], kafka.CodeOf(err))
 			return
@@ -100,7 +111,11 @@ func (w *world) describeConsumers(args []string, _ options) {
 			for _, t := range m.TargetAssignment.TopicPartitions {
 				wants = append(wants, fmt.Sprintf("%s%v", t.TopicName, t.Partitions))
 			}
-			w.say("  %s epoch %d reads %v, has %v of %v", w.label(m.MemberID), m.MemberEpoch, m.SubscribedTopicNames, has, wants)
+			reads := fmt.Sprint(m.SubscribedTopicNames)
+			if m.SubscribedTopicRegex != nil {
+				reads = fmt.Sprintf("%s and %q", reads, *m.SubscribedTopicRegex)
+			}
+			w.say("  %s epoch %d reads %s, has %v of %v", w.label(m.MemberID), m.MemberEpoch, reads, has, wants)
 		}
 	})
 }

@@ -37,7 +37,9 @@ type Coordinator struct {
 	o       Options
 	runtime *coordinator.Runtime[*Shard]
 	image   atomic.Pointer[metadata.Image]
-	figures figures
+	// newTopics is the offset of the newest image that brought topics.
+	newTopics atomic.Int64
+	figures   figures
 }
 
 // New makes a coordinator that leads nothing yet.
@@ -81,6 +83,9 @@ func (c *Coordinator) Publish(image *metadata.Image, delta *metadata.Delta) {
 	for before, after := range delta.ChangedTopics() {
 		if before != nil && after == nil {
 			gone[before.Name] = true
+		}
+		if before == nil {
+			c.newTopics.Store(image.Offset())
 		}
 		if name := nameOf(before, after); name == Topic {
 			c.follow(before, after)

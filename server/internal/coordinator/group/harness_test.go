@@ -484,6 +484,10 @@ func (w *world) show(b record.Batch) {
 		case *wire.ConsumerGroupMetadataValue:
 			w.say("%s%s {%s} v%d: epoch %d", prefix, name, said, version, v.Epoch)
 		case *wire.ConsumerGroupMemberMetadataValue:
+			if v.SubscribedTopicRegex != nil {
+				w.say("%s%s {%s} v%d: reads %v and %q", prefix, name, said, version, v.SubscribedTopicNames, *v.SubscribedTopicRegex)
+				continue
+			}
 			w.say("%s%s {%s} v%d: reads %v%s", prefix, name, said, version, v.SubscribedTopicNames, map[bool]string{true: ", static"}[v.InstanceID != nil])
 		case *wire.ConsumerGroupTargetAssignmentMetadataValue:
 			w.say("%s%s {%s} v%d: epoch %d", prefix, name, said, version, v.AssignmentEpoch)

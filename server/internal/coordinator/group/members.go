@@ -13,6 +13,8 @@ import (
 type Caller struct {
 	ClientID, Host string
 	Version        int16
+	// Describes reports whether the caller may know of a topic; nil knows of all.
+	Describes func(topic string) bool
 }
 
 // JoinGroup lets a member into a group of the classic protocol. The answer comes when the rebalance has begun or, with

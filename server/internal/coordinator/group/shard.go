@@ -43,7 +43,7 @@ func newShard(c *Coordinator, s coordinator.Shard) *Shard {
 		groups: coordinator.NewMap[string, Group](s.Journal), offsets: newOffsets(s.Journal),
 		classic: classic.Env{Config: &c.o.Config.Classic, Timers: s.Timers, NewID: c.o.NewID, TimerKinds: timerClassic},
 		consumer: consumer.Env{Config: &c.o.Config.Consumer, Journal: s.Journal, Timers: s.Timers, TimerKinds: timerConsumer,
-			Image: c.image.Load, Timing: c.timing},
+			Image: c.image.Load, Timing: c.timing, NewTopics: c.newTopics.Load},
 	}
 	shard.classic.Note, shard.consumer.Note = shard.note(Classic), shard.note(Consumer)
 	return shard

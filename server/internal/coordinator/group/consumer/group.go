@@ -16,6 +16,8 @@ type Config struct {
 	// Assignors are those that members may ask for; the first is the default.
 	Assignors []assign.Assignor
 	MaxSize   int
+	// RegexRefreshInterval is how old what a regular expression matches may become.
+	RegexRefreshInterval time.Duration
 }
 
 // Timing is what the configuration says to one group: the broker's, or the group's own (ConfigResource GROUP).
@@ -35,6 +37,10 @@ type Env struct {
 	Timing func(group string) Timing
 	// Note is told of what happens in a group.
 	Note func(group string, e history.Event)
+	// NewTopics is the offset of the newest image that brought topics.
+	NewTopics func() int64
+	// resolving are the groups whose regular expressions are being resolved.
+	resolving map[string]bool
 }
 
 // Group is one group.
@@ -53,6 +59,9 @@ type Group struct {
 	// static finds the member of an instance id, holder the member that has a partition and has not given it up.
 	static coordinator.Map[string, string]
 	holder coordinator.Map[partition, string]
+	// regexes are the regular expressions that were resolved, readers counts the members that read one.
+	regexes coordinator.Map[string, resolved]
+	readers coordinator.Map[string, int]
 	// seen is the newest image of which it is known that the hash is that of its topics.
 	seen *metadata.Image
 	// began is when the rebalance began that is under way; zero when none is, or nobody knows (note.go).
@@ -69,6 +78,7 @@ func New(env *Env, id string) *Group {
 	return &Group{
 		env: env, id: id, members: coordinator.NewMap[string, *Member](env.Journal), target: coordinator.NewMap[string, assign.Partitions](env.Journal),
 		static: coordinator.NewMap[string, string](env.Journal), holder: coordinator.NewMap[partition, string](env.Journal),
+		regexes: coordinator.NewMap[string, resolved](env.Journal), readers: coordinator.NewMap[string, int](env.Journal),
 	}
 }
 
@@ -100,7 +110,7 @@ func (g *Group) Empty() bool { return g.members.Len() == 0 }
 // Subscribed implements group.Group.
 func (g *Group) Subscribed(topic string) bool {
 	for _, m := range g.members.All() {
-		if slices.Contains(m.Topics, topic) {
+		if g.reads(m, topic) {
 			return true
 		}
 	}

@@ -60,14 +60,23 @@ func (c *Config) Check(r *wire.ConsumerGroupHeartbeatRequest) error {
 	return nil
 }
 
-// Heartbeat takes a member one step on. The response is told when the records are committed.
-func (g *Group) Heartbeat(h *Heartbeat, now time.Time) ([]coordinator.Record, *wire.ConsumerGroupHeartbeatResponse, error) {
+// Step is what follows from a heartbeat.
+type Step struct {
+	Records []coordinator.Record
+	// Response is told when the records are committed.
+	Response *wire.ConsumerGroupHeartbeatResponse
+	// Resolve are regular expressions to be resolved after that; the group is told by Resolved, and Env by EndResolve.
+	Resolve []string
+}
+
+// Heartbeat takes a member one step on.
+func (g *Group) Heartbeat(h *Heartbeat, now time.Time) (*Step, error) {
 	if h.MemberEpoch < 0 {
 		return g.leave(h, now)
 	}
 	old, takenOver, err := g.admit(h)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	var records []coordinator.Record
 	if takenOver != nil {
@@ -80,12 +89,17 @@ func (g *Group) Heartbeat(h *Heartbeat, now time.Time) ([]coordinator.Record, *w
 	if old == nil || takenOver != nil || !m.sameMetadata(old) {
 		records = append(records, g.memberRecord(m))
 	}
+	forgotten, resolve, err := g.reregex(old, m, now)
+	if err != nil {
+		return nil, err
+	}
+	records = append(records, forgotten...)
 	members := g.with(m, takenOver)
 	epoch, hash := g.epoch, g.hash
 	image := g.env.Image()
-	changed := old == nil || !m.sameSubscription(old) || !equalText(m.Rack, old.Rack)
+	changed := g.epoch == 0 || g.readsOther(old, m)
 	if changed || g.seen != image {
-		hash = hashOf(image, topicsOf(image, members))
+		hash = hashOf(image, topicsOf(image, members, g.matches))
 	}
 	if changed || hash != g.hash {
 		epoch++
@@ -93,6 +107,9 @@ func (g *Group) Heartbeat(h *Heartbeat, now time.Time) ([]coordinator.Record, *w
 		records = append(records, g.epochRecord(epoch, hash))
 	} else {
 		g.seen = image // it brings nothing new, so nobody need look at it again
+		if old == nil {
+			g.note(history.Joined, m, 0, now) // what it reads brings a rebalance when it is resolved
+		}
 	}
 
 	target, _ := g.target.Get(m.ID)
@@ -102,10 +119,9 @@ func (g *Group) Heartbeat(h *Heartbeat, now time.Time) ([]coordinator.Record, *w
 	}
 	targetEpoch := g.targetEpoch
 	timing := g.env.Timing(g.id)
-	if epoch > targetEpoch && (targetEpoch == 0 || now.UnixMilli()-g.targetMs >= timing.AssignmentInterval.Milliseconds()) {
-		made, all := g.retarget(members, epoch, now.UnixMilli())
+	if epoch > targetEpoch && !g.planAssignment(now) {
+		made, all := g.retarget(members, epoch, now)
 		records, target, targetEpoch = append(records, made...), all[m.ID], epoch
-		g.env.Note(g.id, history.Event{Kind: history.Assigned, At: now, Epoch: epoch, Members: int32(len(members)), By: g.assignor(members).Name()})
 	}
 
 	var owned *assign.Partitions
@@ -135,7 +151,20 @@ func (g *Group) Heartbeat(h *Heartbeat, now time.Time) ([]coordinator.Record, *w
 			response.Assignment.TopicPartitions = append(response.Assignment.TopicPartitions, wire.ConsumerGroupHeartbeatResponseTopicPartitions{TopicID: t.Topic, Partitions: t.Partitions})
 		}
 	}
-	return records, response, nil
+	return &Step{records, response, resolve}, nil
+}
+
+// readsOther reports whether what a member reads, or where, changes so that the group must be assigned anew. What a
+// regular expression brings that was not resolved yet is seen when it is.
+func (g *Group) readsOther(old, m *Member) bool {
+	if old == nil {
+		old = &Member{Rack: m.Rack}
+	}
+	if !slices.Equal(old.Topics, m.Topics) || !equalText(old.Rack, m.Rack) {
+		return true
+	}
+	_, known := g.regexes.Get(m.Regex)
+	return old.Regex != m.Regex && (m.Regex == "" || known)
 }
 
 // admit finds the member of a request, nil for a new one. A static member that comes back under another id takes over
@@ -227,20 +256,20 @@ func (g *Group) with(m, without *Member) []*Member {
 }
 
 // leave lets a member go, for good or, a static one, for now: then it keeps its partitions until its session ends.
-func (g *Group) leave(h *Heartbeat, now time.Time) ([]coordinator.Record, *wire.ConsumerGroupHeartbeatResponse, error) {
+func (g *Group) leave(h *Heartbeat, now time.Time) (*Step, error) {
 	id := h.MemberID
 	if h.InstanceID != nil {
 		holder, known := g.static.Get(*h.InstanceID)
 		switch {
 		case !known:
-			return nil, nil, kafka.UnknownMemberID.Errorf("the group %q has no member of the instance id %q", g.id, *h.InstanceID)
+			return nil, kafka.UnknownMemberID.Errorf("the group %q has no member of the instance id %q", g.id, *h.InstanceID)
 		case holder != id:
-			return nil, nil, kafka.FencedInstanceID.Errorf("the instance id %q of the group %q belongs to another member now", *h.InstanceID, g.id)
+			return nil, kafka.FencedInstanceID.Errorf("the instance id %q of the group %q belongs to another member now", *h.InstanceID, g.id)
 		}
 	}
 	m, ok := g.members.Get(id)
 	if !ok {
-		return nil, nil, kafka.UnknownMemberID.Errorf("the group %q has no member %q", g.id, id)
+		return nil, kafka.UnknownMemberID.Errorf("the group %q has no member %q", g.id, id)
 	}
 	response := wire.NewConsumerGroupHeartbeatResponse()
 	response.MemberID, response.MemberEpoch = &m.ID, h.MemberEpoch
@@ -248,14 +277,15 @@ func (g *Group) leave(h *Heartbeat, now time.Time) ([]coordinator.Record, *wire.
 		g.note(history.LeftForNow, m, 0, now)
 		gone := *m
 		gone.before, gone.epoch, gone.revoking, gone.state = m.epoch, leftForNow, nil, stable
-		return []coordinator.Record{g.currentRecord(&gone)}, response, nil
+		return &Step{Records: []coordinator.Record{g.currentRecord(&gone)}, Response: response}, nil
 	}
-	return g.dismiss(m, g.note(history.Left, m, 0, now), now), response, nil
+	return &Step{Records: g.dismiss(m, g.note(history.Left, m, 0, now), now), Response: response}, nil
 }
 
 // dismiss is the records that take a member out, for a cause.
 func (g *Group) dismiss(m *Member, cause history.Event, now time.Time) []coordinator.Record {
 	g.unwatch(m.ID)
+	g.planAssignment(now)
 	image := g.env.Image()
 	rest := slices.DeleteFunc(g.sortedMembers(), func(o *Member) bool { return o.ID == m.ID })
 	if len(rest) > 0 {
@@ -264,5 +294,6 @@ func (g *Group) dismiss(m *Member, cause history.Event, now time.Time) []coordin
 		g.began = time.Time{}
 		g.env.Note(g.id, history.Event{Kind: history.Emptied, At: now, Epoch: g.epoch + 1})
 	}
-	return append(g.memberTombstones(m.ID), g.epochRecord(g.epoch+1, hashOf(image, topicsOf(image, rest))))
+	records := append(g.forgetRegex(m.Regex, 1), g.memberTombstones(m.ID)...)
+	return append(records, g.epochRecord(g.epoch+1, hashOf(image, topicsOf(image, rest, g.matches))))
 }

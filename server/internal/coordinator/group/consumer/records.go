@@ -1,6 +1,8 @@
 package consumer
 
 import (
+	"slices"
+
 	"github.com/millrace-io/millrace/internal/wire"
 	"github.com/millrace-io/millrace/server/internal/coordinator"
 	"github.com/millrace-io/millrace/server/internal/coordinator/group/assign"
@@ -47,6 +49,13 @@ func (g *Group) targetEpochRecord(epoch int32, ms int64) coordinator.Record {
 	}
 }
 
+func (g *Group) regexRecord(regex string, r resolved) coordinator.Record {
+	return coordinator.Record{
+		Key:   &wire.ConsumerGroupRegularExpressionKey{GroupID: g.id, RegularExpression: regex},
+		Value: &wire.ConsumerGroupRegularExpressionValue{Topics: r.topics, Version: r.version, Timestamp: r.ms},
+	}
+}
+
 // memberTombstones delete a member: its assignment goes before the member does.
 func (g *Group) memberTombstones(id string) []coordinator.Record {
 	return []coordinator.Record{
@@ -61,6 +70,9 @@ func (g *Group) Tombstones() []coordinator.Record {
 	var records []coordinator.Record
 	for _, m := range g.sortedMembers() {
 		records = append(records, g.memberTombstones(m.ID)...)
+	}
+	for _, regex := range slices.Sorted(g.regexes.Keys()) {
+		records = append(records, coordinator.Record{Key: &wire.ConsumerGroupRegularExpressionKey{GroupID: g.id, RegularExpression: regex}})
 	}
 	return append(records,
 		coordinator.Record{Key: &wire.ConsumerGroupTargetAssignmentMetadataKey{GroupID: g.id}},

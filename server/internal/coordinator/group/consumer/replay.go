@@ -47,6 +47,9 @@ func (g *Group) Replay(r coordinator.Record) error {
 			g.targetEpoch, g.targetMs = v.AssignmentEpoch, v.AssignmentTimestamp
 			g.env.Journal.Did(func() { g.targetEpoch, g.targetMs = epoch, ms })
 		}
+	case *wire.ConsumerGroupRegularExpressionKey:
+		v, _ := r.Value.(*wire.ConsumerGroupRegularExpressionValue)
+		g.replayRegex(k.RegularExpression, v)
 	case *wire.ConsumerGroupTargetAssignmentMemberKey:
 		v, ok := r.Value.(*wire.ConsumerGroupTargetAssignmentMemberValue)
 		if !ok {
@@ -82,6 +85,7 @@ func (g *Group) replayMember(id string, v *wire.ConsumerGroupMemberMetadataValue
 					g.static.Delete(*old.Instance)
 				}
 			}
+			g.countReader(old.Regex, -1)
 			g.members.Delete(id)
 		}
 		return
@@ -94,9 +98,14 @@ func (g *Group) replayMember(id string, v *wire.ConsumerGroupMemberMetadataValue
 	m.Topics = slices.Clone(v.SubscribedTopicNames)
 	slices.Sort(m.Topics)
 	m.Topics = slices.Compact(m.Topics)
+	before := m.Regex
 	m.Regex = ""
 	if v.SubscribedTopicRegex != nil {
 		m.Regex = *v.SubscribedTopicRegex
+	}
+	if m.Regex != before {
+		g.countReader(before, -1)
+		g.countReader(m.Regex, 1)
 	}
 	m.RebalanceTimeoutMs, m.Assignor = v.RebalanceTimeoutMs, v.ServerAssignor
 	if m.Instance != nil {

@@ -3,25 +3,35 @@ package consumer
 import (
 	"hash/fnv"
 	"slices"
+	"time"
 
 	"github.com/millrace-io/millrace/kafka"
 	"github.com/millrace-io/millrace/server/internal/coordinator"
 	"github.com/millrace-io/millrace/server/internal/coordinator/group/assign"
+	"github.com/millrace-io/millrace/server/internal/coordinator/group/history"
 	"github.com/millrace-io/millrace/server/internal/metadata"
 )
 
-// topicsOf lists the topics that exist of those that members read, by id.
-func topicsOf(image *metadata.Image, members []*Member) []*metadata.Topic {
+// topicsOf lists the topics that exist of those that members read, by id. matches says what a regular expression stands
+// for.
+func topicsOf(image *metadata.Image, members []*Member, matches func(regex string) []string) []*metadata.Topic {
 	var topics []*metadata.Topic
-	seen := map[string]bool{}
-	for _, m := range members {
-		for _, name := range m.Topics {
+	seen, looked := map[string]bool{}, map[string]bool{"": true}
+	add := func(names []string) {
+		for _, name := range names {
 			if !seen[name] {
 				seen[name] = true
 				if t := image.Topic(name); t != nil {
 					topics = append(topics, t)
 				}
 			}
+		}
+	}
+	for _, m := range members {
+		add(m.Topics)
+		if !looked[m.Regex] { // many members read the same
+			looked[m.Regex] = true
+			add(matches(m.Regex))
 		}
 	}
 	slices.SortFunc(topics, func(a, b *metadata.Topic) int { return a.ID.Compare(b.ID) })
@@ -77,10 +87,10 @@ func (g *Group) assignor(members []*Member) assign.Assignor {
 }
 
 // retarget makes a new target for the members as they are now, and returns the records of what changed.
-func (g *Group) retarget(members []*Member, epoch int32, nowMs int64) (records []coordinator.Record, target map[string]assign.Partitions) {
+func (g *Group) retarget(members []*Member, epoch int32, now time.Time) (records []coordinator.Record, target map[string]assign.Partitions) {
 	image := g.env.Image()
-	spec := &assign.Spec{}
-	for _, t := range topicsOf(image, members) {
+	spec, byRegex := &assign.Spec{}, map[string][]kafka.TopicID{}
+	for _, t := range topicsOf(image, members, g.matches) {
 		spec.Topics = append(spec.Topics, assign.Topic{ID: t.ID, Name: t.Name, Partitions: int32(len(t.Partitions))})
 	}
 	for _, m := range members {
@@ -91,20 +101,46 @@ func (g *Group) retarget(members []*Member, epoch int32, nowMs int64) (records [
 		if m.Rack != nil {
 			one.Rack = *m.Rack
 		}
-		for _, name := range m.Topics {
-			if t := image.Topic(name); t != nil {
-				one.Topics = append(one.Topics, t.ID)
-			}
-		}
-		slices.SortFunc(one.Topics, kafka.TopicID.Compare)
+		one.Topics = g.topicIDs(image, m, byRegex)
 		one.Target, _ = g.target.Get(m.ID)
 		spec.Members = append(spec.Members, one)
 	}
-	target = g.assignor(members).Assign(spec)
+	assignor := g.assignor(members)
+	target = assignor.Assign(spec)
+	g.env.Note(g.id, history.Event{Kind: history.Assigned, At: now, Epoch: epoch, Members: int32(len(members)), By: assignor.Name()})
 	for _, m := range members {
 		if old, had := g.target.Get(m.ID); !had || !old.Equal(target[m.ID]) {
 			records = append(records, g.targetRecord(m.ID, target[m.ID]))
 		}
 	}
-	return append(records, g.targetEpochRecord(epoch, nowMs)), target
+	return append(records, g.targetEpochRecord(epoch, now.UnixMilli())), target
+}
+
+// topicIDs lists the topics that a member reads, in the order of their ids. byRegex keeps what it found for regular
+// expressions: many members read the same.
+func (g *Group) topicIDs(image *metadata.Image, m *Member, byRegex map[string][]kafka.TopicID) []kafka.TopicID {
+	find := func(names []string) (ids []kafka.TopicID) {
+		for _, name := range names {
+			if t := image.Topic(name); t != nil {
+				ids = append(ids, t.ID)
+			}
+		}
+		slices.SortFunc(ids, kafka.TopicID.Compare)
+		return ids
+	}
+	named := find(m.Topics)
+	if m.Regex == "" {
+		return named
+	}
+	matched, found := byRegex[m.Regex]
+	if !found {
+		matched = find(g.matches(m.Regex))
+		byRegex[m.Regex] = matched
+	}
+	if len(named) == 0 {
+		return matched
+	}
+	both := slices.Concat(named, matched)
+	slices.SortFunc(both, kafka.TopicID.Compare)
+	return slices.Compact(both)
 }

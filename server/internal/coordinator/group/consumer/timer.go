@@ -11,6 +11,7 @@ import (
 const (
 	timerSession   uint8 = iota // a member was silent for too long
 	timerRebalance              // a member does not give up what it must
+	timerAssign                 // the assignment interval is over, and there is something to assign
 	Timers                      // how many kinds there are
 )
 
@@ -33,8 +34,33 @@ func (g *Group) unwatch(member string) {
 	g.env.Timers.Cancel(g.timer(timerRebalance, member))
 }
 
-// Expire takes out a member that was silent, or that has not given up what it must.
+// planAssignment reports whether a new assignment must wait until the interval since the last one is over, so that
+// members that come shortly after one another are assigned together (KIP-1263). Then a timer makes it, unless a
+// heartbeat comes first.
+func (g *Group) planAssignment(now time.Time) (waits bool) {
+	at := time.UnixMilli(g.targetMs).Add(g.env.Timing(g.id).AssignmentInterval)
+	if g.targetEpoch == 0 || !at.After(now) {
+		g.env.Timers.Cancel(g.timer(timerAssign, ""))
+		return false
+	}
+	g.env.Timers.Set(g.timer(timerAssign, ""), at)
+	return true
+}
+
+// assign makes the assignment that was planned.
+func (g *Group) assign(now time.Time) coordinator.Result {
+	if g.epoch <= g.targetEpoch || g.Empty() {
+		return coordinator.Result{}
+	}
+	records, _ := g.retarget(g.sortedMembers(), g.epoch, now)
+	return coordinator.Result{Records: records}
+}
+
+// Expire takes out a member that was silent, or that has not given up what it must, or makes the assignment that waited.
 func (g *Group) Expire(t coordinator.Timer, now time.Time) coordinator.Result {
+	if t.Kind == g.env.TimerKinds+timerAssign {
+		return g.assign(now)
+	}
 	m, ok := g.members.Get(t.Member)
 	if !ok || t.Kind == g.env.TimerKinds+timerRebalance && m.state != unrevoked {
 		return coordinator.Result{}
@@ -46,10 +72,13 @@ func (g *Group) Expire(t coordinator.Timer, now time.Time) coordinator.Result {
 	return coordinator.Result{Records: g.dismiss(m, g.note(cause.Kind, m, cause.Took, now), now)}
 }
 
-// Loaded begins the sessions of the members.
+// Loaded begins the sessions of the members, and plans an assignment that is still to be made.
 func (g *Group) Loaded(now time.Time) {
 	timing := g.env.Timing(g.id)
 	for _, m := range g.sortedMembers() {
 		g.watch(m, timing, now)
+	}
+	if g.epoch > g.targetEpoch {
+		g.planAssignment(now)
 	}
 }
