@@ -11,14 +11,15 @@ func (g *Group) reconcile(m *Member, target assign.Partitions, targetEpoch int32
 	switch m.state {
 	case stable:
 		if m.epoch == targetEpoch {
-			return m
+			return g.strip(m, owned)
 		}
 	case unrevoked:
 		if m.keeps(m.revoking, owned) {
-			return m
+			return g.strip(m, owned)
 		}
 	}
 	next := *m
+	target = g.readable(m, target) // it may be older than what the member reads
 	next.assigned = m.assigned.Intersect(target)
 	losing := m.assigned.Minus(next.assigned)
 	wanted := target.Minus(next.assigned)
@@ -38,6 +39,31 @@ func (g *Group) reconcile(m *Member, target assign.Partitions, targetEpoch int32
 		next.state = unreleased
 	}
 	return &next
+}
+
+// strip takes from a member, before there is a new target, the topics that it does not read any more.
+func (g *Group) strip(m *Member, owned *assign.Partitions) *Member {
+	read := g.readable(m, m.assigned)
+	if read.Len() == m.assigned.Len() {
+		return m
+	}
+	next := *m
+	next.assigned = read
+	if losing := m.revoking.Union(m.assigned.Minus(read)); m.keeps(losing, owned) {
+		next.state, next.revoking = unrevoked, losing
+	}
+	return &next
+}
+
+// readable is the part of some partitions whose topics exist and are read by a member.
+func (g *Group) readable(m *Member, some assign.Partitions) assign.Partitions {
+	var list assign.Partitions
+	for _, t := range some {
+		if topic := g.env.Image().TopicByID(t.Topic); topic != nil && g.reads(m, topic.Name) {
+			list = append(list, t)
+		}
+	}
+	return list
 }
 
 // keeps reports whether a member may still own some of the partitions: it does until it says otherwise.
