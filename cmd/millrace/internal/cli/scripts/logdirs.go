@@ -156,12 +156,16 @@ func javaError(err error) string {
 // javaException returns the class that Kafka's clients have for an error: KAFKA_STORAGE_ERROR is
 // org.apache.kafka.common.errors.KafkaStorageException.
 func javaException(err *kerr.Error) string {
-	if err == kerr.RequestTimedOut {
-		return "org.apache.kafka.common.errors.TimeoutException"
+	const classes = "org.apache.kafka.common.errors."
+	switch err { // those that are not called as their code
+	case kerr.RequestTimedOut:
+		return classes + "TimeoutException"
+	case kerr.NonEmptyGroup:
+		return classes + "GroupNotEmptyException"
 	}
 	var b strings.Builder
-	b.WriteString("org.apache.kafka.common.errors.")
-	for word := range strings.SplitSeq(strings.TrimSuffix(err.Message, "_ERROR"), "_") {
+	b.WriteString(classes)
+	for word := range strings.SplitSeq(strings.TrimSuffix(strings.TrimSuffix(err.Message, "_ERROR"), "_FAILED"), "_") {
 		if word != "" {
 			b.WriteString(word[:1] + strings.ToLower(word[1:]))
 		}

@@ -1,6 +1,7 @@
 package scripts
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -85,7 +86,7 @@ func (o *options) parse(args []string) (*values, error) {
 			if !strings.HasPrefix(word, "--") {
 				name = name[:1] // a cluster of short options, and there are none
 			}
-			return nil, fmt.Errorf("%s is not a recognized option", name)
+			return nil, parseErrorf("UnrecognizedOptionException", "%s is not a recognized option", name)
 		}
 		v.given = append(v.given, name)
 		switch {
@@ -102,7 +103,7 @@ func (o *options) parse(args []string) (*values, error) {
 			i++
 			value = args[i]
 		default:
-			return nil, fmt.Errorf("Option %s requires an argument", name)
+			return nil, parseErrorf("OptionMissingRequiredArgumentException", "Option %s requires an argument", name)
 		}
 		if opt.comma {
 			v.of[name] = append(v.of[name], strings.Split(value, ",")...)
@@ -113,7 +114,7 @@ func (o *options) parse(args []string) (*values, error) {
 	for _, opt := range o.all {
 		of := v.of[opt.name]
 		if opt.kind != flag && !opt.many && !opt.comma && len(of) > 1 {
-			return nil, fmt.Errorf("Found multiple arguments for option %s, but you asked for only one", opt.name)
+			return nil, parseErrorf("MultipleArgumentsForOptionException", "Found multiple arguments for option %s, but you asked for only one", opt.name)
 		}
 		for _, value := range of {
 			bits := map[kind]int{integer: 32, long: 64}[opt.kind]
@@ -121,11 +122,41 @@ func (o *options) parse(args []string) (*values, error) {
 				continue
 			}
 			if _, err := strconv.ParseInt(value, 10, bits); err != nil {
-				return nil, fmt.Errorf("Cannot parse argument '%s' of option %s", value, opt.name)
+				return nil, parseErrorf("OptionArgumentConversionException", "Cannot parse argument '%s' of option %s", value, opt.name)
 			}
 		}
 	}
 	return v, nil
+}
+
+// parseError is what jopt-simple says of a command line that it cannot parse, and the class that it says it with.
+type parseError struct{ class, text string }
+
+func parseErrorf(class, format string, args ...any) error {
+	return &parseError{"joptsimple." + class, fmt.Sprintf(format, args...)}
+}
+
+func (e *parseError) Error() string { return e.text }
+
+// uncaught is how Java ends a tool that does not catch a parse error.
+func uncaught(err error) error {
+	if e, ok := errors.AsType[*parseError](err); ok {
+		return terse("Exception in thread \"main\" %s: %s", e.class, e.text)
+	}
+	return err
+}
+
+// available sees that options which belong to others stand beside one of those.
+func (v *values) available(to []string, names ...string) error {
+	if slices.ContainsFunc(to, v.has) {
+		return nil
+	}
+	for _, name := range names {
+		if v.has(name) {
+			return parseErrorf("UnavailableOptionException", "Option(s) [%s] are unavailable given other options on the command line", name)
+		}
+	}
+	return nil
 }
 
 // helpOrVersion answers --help, --version and an empty command line, after which the tool ends.
