@@ -10,7 +10,6 @@ type call struct {
 
 	names   string // a text that both sides must say when the call fails: the flag or value that is wrong
 	unsorts bool   // Kafka prints lines in the order of a hash map
-	groups  bool   // Kafka's tool joins a consumer group, which only Kafka has yet
 	alone   bool   // Kafka's tool ends its process whatever anybody does about it
 	differs string // why the output is not compared, only the exit code
 }
@@ -54,7 +53,6 @@ func consume(args string) call {
 
 func (c call) naming(text string) call   { c.names = text; return c }
 func (c call) unordered() call           { c.unsorts = true; return c }
-func (c call) withGroup() call           { c.groups = true; return c }
 func (c call) standsAlone() call         { c.alone = true; return c }
 func (c call) differing(why string) call { c.differs = why; return c }
 
@@ -406,10 +404,10 @@ var scenarios = []scenario{
 		{tool: "kafka-console-consumer", args: "--bootstrap-server {b} --topic x --offset 3"},
 		{tool: "kafka-console-consumer", args: "--topic x"},
 		{tool: "kafka-console-consumer", args: ""},
-		call{tool: "kafka-console-consumer", args: "--bootstrap-server {b} --topic {p}t --from-beginning --max-messages 4"}.withGroup(),
-		call{tool: "kafka-console-consumer", args: "--bootstrap-server {b} --include {p}[t] --from-beginning --timeout-ms 2000"}.withGroup(),
-		call{tool: "kafka-console-consumer", args: "--bootstrap-server {b} --topic {p}t --group {p}g --from-beginning --max-messages 4"}.withGroup(),
-		call{tool: "kafka-console-consumer", args: "--bootstrap-server {b} --topic {p}t --group {p}g --max-messages 2"}.withGroup(),
+		{tool: "kafka-console-consumer", args: "--bootstrap-server {b} --topic {p}t --from-beginning --max-messages 4"},
+		{tool: "kafka-console-consumer", args: "--bootstrap-server {b} --include {p}[t] --from-beginning --timeout-ms 2000"},
+		{tool: "kafka-console-consumer", args: "--bootstrap-server {b} --topic {p}t --group {p}g --from-beginning --max-messages 4"},
+		{tool: "kafka-console-consumer", args: "--bootstrap-server {b} --topic {p}t --group {p}g --max-messages 2"},
 		topics("--delete --topic {p}t"),
 	}},
 }

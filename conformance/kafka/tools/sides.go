@@ -36,6 +36,8 @@ var classes = map[string]string{
 	"kafka-console-producer": "org.apache.kafka.tools.ConsoleProducer",
 	"kafka-console-consumer": "org.apache.kafka.tools.consumer.ConsoleConsumer",
 	"kafka-configs":          "kafka.admin.ConfigCommand",
+	"kafka-consumer-groups":  "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
+	"kafka-groups":           "org.apache.kafka.tools.GroupsCommand",
 	"kafka-get-offsets":      "org.apache.kafka.tools.GetOffsetShell",
 	"kafka-delete-records":   "org.apache.kafka.tools.DeleteRecordsCommand",
 	"kafka-log-dirs":         "org.apache.kafka.tools.LogDirsCommand",

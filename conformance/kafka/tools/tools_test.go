@@ -38,7 +38,7 @@ const (
 )
 
 func compareAll(t *testing.T, at place, kafkas, our side) {
-	for _, s := range scenarios {
+	for _, s := range slices.Concat(scenarios, groupScenarios) {
 		if s.kafkaOnly && !at.kafka {
 			continue
 		}
@@ -46,9 +46,6 @@ func compareAll(t *testing.T, at place, kafkas, our side) {
 			theirs := s.run(t, at, kafkas, kafkasPrefix)
 			ours := s.run(t, at, our, ourPrefix)
 			for i, c := range s.calls {
-				if c.groups && !at.kafka {
-					continue
-				}
 				for _, difference := range c.compare(theirs[i], ours[i]) {
 					t.Errorf("%s %s: %s\nKafka's: %s\nours: %s", c.tool, c.args, difference, theirs[i], ours[i])
 				}
@@ -69,9 +66,6 @@ func (s scenario) run(t *testing.T, at place, on side, prefix string) []result {
 	}
 	results := make([]result, len(s.calls))
 	for i, c := range s.calls {
-		if c.groups && !at.kafka {
-			continue
-		}
 		var args []string
 		for _, word := range words(c.args) {
 			args = append(args, fill.Replace(word))

@@ -61,6 +61,10 @@ func runConsumerGroups(c *call) error {
 			v.available([]string{"describe", "list"}, "state"),
 			v.available([]string{"list"}, "type"))
 	}
+	if e, ok := errors.AsType[*parseError](err); ok && e.class == notConverted { // Kafka's tool reads numbers late
+		c.printf("\nError: Executing consumer group command failed due to %s\n", e.text)
+		return nil
+	}
 	if err != nil {
 		return uncaught(err)
 	}

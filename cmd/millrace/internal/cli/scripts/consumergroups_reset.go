@@ -373,10 +373,7 @@ func (g *consumerGroups) planFile(group string) (plan, error) {
 	file := g.get("from-file")
 	data, err := os.ReadFile(file)
 	if err != nil {
-		if os.IsNotExist(err) {
-			return nil, fmt.Errorf("java.nio.file.NoSuchFileException: %s", file)
-		}
-		return nil, err
+		return nil, fmt.Errorf("java.io.IOException: Unable to read file %s", file)
 	}
 	plans, err := parsePlans(string(data), g.of["group"])
 	if err != nil {
@@ -384,7 +381,7 @@ func (g *consumerGroups) planFile(group string) (plan, error) {
 	}
 	wanted, ok := plans[group]
 	if !ok {
-		g.printError("No reset plan for group %s found.", group)
+		g.printError("No reset plan for group %s found", group)
 		return nil, nil
 	}
 	return g.withinLogs(wanted)
@@ -472,7 +469,7 @@ func (g *consumerGroups) printPlans(plans map[string]plan) {
 // parseDateTime reads yyyy-MM-ddTHH:mm:ss.SSS with a zone or without one, which is UTC.
 func parseDateTime(s string) (time.Time, error) {
 	_, clock, ok := strings.Cut(s, "T")
-	if !ok {
+	if !ok || clock == "" {
 		return time.Time{}, errors.New("java.text.ParseException: Error parsing timestamp. It does not contain a 'T' according to ISO8601 format")
 	}
 	full := s

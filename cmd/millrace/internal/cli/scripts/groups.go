@@ -31,7 +31,7 @@ func runGroups(c *call) error {
 	)
 	v, err := o.parse(c.args)
 	if err == nil && !v.has("bootstrap-server") && !v.has("help") && !v.has("version") {
-		err = parseErrorf("MissingRequiredOptionsException", "Missing required option(s) [bootstrap-server]")
+		err = parseErrorf("joptsimple.MissingRequiredOptionsException", "Missing required option(s) [bootstrap-server]")
 	}
 	if err != nil {
 		return o.misuse("%s", err)

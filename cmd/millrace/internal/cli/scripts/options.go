@@ -86,7 +86,7 @@ func (o *options) parse(args []string) (*values, error) {
 			if !strings.HasPrefix(word, "--") {
 				name = name[:1] // a cluster of short options, and there are none
 			}
-			return nil, parseErrorf("UnrecognizedOptionException", "%s is not a recognized option", name)
+			return nil, parseErrorf("joptsimple.UnrecognizedOptionException", "%s is not a recognized option", name)
 		}
 		v.given = append(v.given, name)
 		switch {
@@ -103,7 +103,7 @@ func (o *options) parse(args []string) (*values, error) {
 			i++
 			value = args[i]
 		default:
-			return nil, parseErrorf("OptionMissingRequiredArgumentException", "Option %s requires an argument", name)
+			return nil, parseErrorf("joptsimple.OptionMissingRequiredArgumentException", "Option %s requires an argument", name)
 		}
 		if opt.comma {
 			v.of[name] = append(v.of[name], strings.Split(value, ",")...)
@@ -114,7 +114,7 @@ func (o *options) parse(args []string) (*values, error) {
 	for _, opt := range o.all {
 		of := v.of[opt.name]
 		if opt.kind != flag && !opt.many && !opt.comma && len(of) > 1 {
-			return nil, parseErrorf("MultipleArgumentsForOptionException", "Found multiple arguments for option %s, but you asked for only one", opt.name)
+			return nil, parseErrorf("joptsimple.MultipleArgumentsForOptionException", "Found multiple arguments for option %s, but you asked for only one", opt.name)
 		}
 		for _, value := range of {
 			bits := map[kind]int{integer: 32, long: 64}[opt.kind]
@@ -122,7 +122,7 @@ func (o *options) parse(args []string) (*values, error) {
 				continue
 			}
 			if _, err := strconv.ParseInt(value, 10, bits); err != nil {
-				return nil, parseErrorf("OptionArgumentConversionException", "Cannot parse argument '%s' of option %s", value, opt.name)
+				return nil, parseErrorf(notConverted, "Cannot parse argument '%s' of option %s", value, opt.name)
 			}
 		}
 	}
@@ -132,8 +132,11 @@ func (o *options) parse(args []string) (*values, error) {
 // parseError is what jopt-simple says of a command line that it cannot parse, and the class that it says it with.
 type parseError struct{ class, text string }
 
+// notConverted is the class of a parse error of a number.
+const notConverted = "joptsimple.OptionArgumentConversionException"
+
 func parseErrorf(class, format string, args ...any) error {
-	return &parseError{"joptsimple." + class, fmt.Sprintf(format, args...)}
+	return &parseError{class, fmt.Sprintf(format, args...)}
 }
 
 func (e *parseError) Error() string { return e.text }
@@ -153,7 +156,7 @@ func (v *values) available(to []string, names ...string) error {
 	}
 	for _, name := range names {
 		if v.has(name) {
-			return parseErrorf("UnavailableOptionException", "Option(s) [%s] are unavailable given other options on the command line", name)
+			return parseErrorf("joptsimple.UnavailableOptionException", "Option(s) [%s] are unavailable given other options on the command line", name)
 		}
 	}
 	return nil
