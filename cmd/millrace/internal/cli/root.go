@@ -25,6 +25,7 @@ var commands = []func() *cobra.Command{
 	topicCommand,
 	produceCommand,
 	consumeCommand,
+	groupCommand,
 	configCommand,
 	versionCommand,
 }

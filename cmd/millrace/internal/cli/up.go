@@ -49,7 +49,7 @@ It listens on loopback only, without encryption or authentication. A node that o
 	f := cmd.Flags()
 	f.StringVar(&o.dataDir, "data-dir", "", "where the data is kept (default "+filepath.Join("$XDG_DATA_HOME", "millrace")+")")
 	f.StringVar(&o.listen, "listen", defaultListen, "where Kafka clients connect, as HOST:PORT; port 0 takes a free one")
-	f.StringVar(&o.http, "http", defaultHTTP, "where /metrics, /healthz and /readyz are, as HOST:PORT; \"off\" for nowhere")
+	f.StringVar(&o.http, "http", defaultHTTP, "where /metrics, /healthz, /readyz and /groups are, as HOST:PORT; \"off\" for nowhere")
 	f.StringVar(&o.memory, "memory", "", "memory for requests and responses, such as 512MiB or 2GiB (default a quarter of the machine's, at most 1 GiB)")
 	f.StringVar(&o.logLevel, "log-level", "warn", "what is logged on stderr: debug, info, warn or error")
 	return cmd
