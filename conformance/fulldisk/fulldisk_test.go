@@ -195,6 +195,24 @@ func TestFullDisk(t *testing.T) {
 		t.Errorf("%d records can be read, %d were written", got, written)
 	}
 
+	// The checkpoints have come to use the reserve; that goes, too, and then there is no room for new metadata.
+	more, err := os.OpenFile(hog, os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "nothing left of the reserve", func() bool {
+		if _, err := more.Write(make([]byte, free(t, dir))); err != nil && !errors.Is(err, syscall.ENOSPC) {
+			t.Fatal(err)
+		}
+		return strings.Contains(n.Output(), "the reserve of the log directory is in use") && free(t, dir) == 0
+	})
+	if err := more.Close(); err != nil { // an open file keeps its room when it is removed
+		t.Fatal(err)
+	}
+	if code := c.create("refused"); code != kafka.KafkaStorageError {
+		t.Errorf("create a topic on a full disk: %v", code)
+	}
+
 	// Killed and started again, with not a byte left.
 	n.Kill()
 	n.Restart(t)
@@ -204,6 +222,9 @@ func TestFullDisk(t *testing.T) {
 	}
 	if code := c.write("kept"); code != kafka.KafkaStorageError {
 		t.Errorf("a write to a full disk after a restart: %v", code)
+	}
+	if code := c.create("refused"); code != kafka.KafkaStorageError {
+		t.Errorf("create a topic on a full disk after a restart: %v", code)
 	}
 	// Deleting a topic makes room, and then writing goes on by itself.
 	if code := c.remove("deleted"); code != kafka.None {
@@ -218,6 +239,7 @@ func TestFullDisk(t *testing.T) {
 		return false
 	})
 	eventually(t, "the log says so", func() bool { return strings.Contains(n.Output(), "there is room on the disk again; writing resumes") })
+	eventually(t, "topics can be created", func() bool { return c.create("created") == kafka.None })
 	if got := c.count("kept"); got != written {
 		t.Errorf("%d records can be read at the end, %d were written", got, written)
 	}

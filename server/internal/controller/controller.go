@@ -14,12 +14,16 @@ type Proposer interface {
 	// ProposeAsync appends the framed records as one atomic batch in the given leader epoch and returns the
 	// offset its last record will have. done is called once, from any goroutine, after the batch was committed
 	// and applied, or when it never will be. Batches are appended in the order of the calls. An error means that
-	// nothing was appended and done is not called; it is NOT_CONTROLLER when the epoch is over.
+	// nothing was appended and done is not called; it is NOT_CONTROLLER when the epoch is over, and
+	// KAFKA_STORAGE_ERROR while the disk is full.
 	// done is never called from inside the call, and the call waits neither for done nor for whoever calls
 	// Publish or LeaderChanged: the controller holds its lock meanwhile.
 	ProposeAsync(epoch int32, records [][]byte, done func(lastOffset int64, err error)) (expectedOffset int64, err error)
 	// EndOffset is the offset that the next record will get.
 	EndOffset() int64
+	// Room reports whether there is room for what is no remedy for a full disk, as new topics are not: the error
+	// carries KAFKA_STORAGE_ERROR. Fewer records are refused by ProposeAsync, those of a deletion last of all.
+	Room() error
 }
 
 // Caller is who sent a request, as the listener knows it.

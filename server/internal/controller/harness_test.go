@@ -45,6 +45,7 @@ type fakeLog struct {
 	end       int64
 	waiting   []fakeBatch
 	refuse    error // what ProposeAsync says
+	full      error // what Room says
 	last      []record
 }
 
@@ -74,6 +75,8 @@ func (l *fakeLog) ProposeAsync(epoch int32, records [][]byte, done func(int64, e
 	l.waiting = append(l.waiting, fakeBatch{records, l.end - 1, done})
 	return l.end - 1, nil
 }
+
+func (l *fakeLog) Room() error { return l.full }
 
 func (l *fakeLog) EndOffset() int64 {
 	l.mu.Lock()

@@ -65,6 +65,9 @@ func (v *view) addPartitions(t *wire.CreatePartitionsRequestTopics) ([]record, e
 	case t.Assignments != nil && len(t.Assignments) != additional:
 		return nil, kafka.InvalidReplicaAssignment.Errorf("%d partitions are to be added, but replicas are assigned for %d", additional, len(t.Assignments))
 	}
+	if err := v.room(); err != nil {
+		return nil, err
+	}
 	factor := len(topic.Partitions[0].Replicas)
 	var records []record
 	p := v.newPlacer()

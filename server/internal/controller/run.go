@@ -113,6 +113,9 @@ func New(o Options) *Controller {
 	return c
 }
 
+// fenceRetry is when a fencing is tried again that the quorum refused.
+const fenceRetry = time.Second
+
 // Start begins to watch over the brokers' sessions, until Close.
 func (c *Controller) Start() { go c.loop() }
 
@@ -171,9 +174,13 @@ func (c *Controller) Tick(now time.Time) time.Time {
 			break
 		}
 		c.log.Warn("fencing a broker that was silent for too long", "broker", stale, "timeout", c.sessionTimeout)
-		decided := v.fence(stale)
-		if c.propose(decided.records, nil) != nil {
-			return time.Time{}
+		if err := c.propose(v.fence(stale).records, nil); err != nil {
+			if c.lead != l || l.broken {
+				return time.Time{}
+			}
+			c.log.Warn("a broker could not be fenced; it is tried again", "broker", stale, "in", fenceRetry, "error", err)
+			l.wakeAt = now.Add(fenceRetry)
+			return l.wakeAt
 		}
 		c.timedOut.Add(1)
 		l.sessions.forget(stale)
@@ -189,7 +196,7 @@ func (c *Controller) Tick(now time.Time) time.Time {
 // view is what a decider sees now. The lock is held.
 func (c *Controller) view(now time.Time) *view {
 	l := c.lead
-	return &view{settings: &c.settings, image: l.image, index: l.index, sessions: l.sessions, now: now, rand: c.rand, nextOffset: l.next}
+	return &view{settings: &c.settings, image: l.image, index: l.index, sessions: l.sessions, now: now, rand: c.rand, nextOffset: l.next, room: c.quorum.Room}
 }
 
 // Publish takes the committed image; it is a metadata.Publisher.
@@ -246,7 +253,9 @@ func (c *Controller) begin() {
 	c.lead = &leadership{epoch: c.epoch, image: c.committed, index: newIndex(c.committed), sessions: newSessions(c.committed, now), next: c.quorum.EndOffset()}
 	if records := c.view(now).activation(); len(records) > 0 {
 		if err := c.propose(records, nil); err != nil {
-			c.log.Warn("the controller could not write its first records", "error", err)
+			c.log.Warn("the controller could not write its first records; it tries again with the next request", "error", err)
+			c.lead = nil
+			c.due = kafka.CodeOf(err) != kafka.NotController
 		}
 	}
 }
@@ -329,7 +338,7 @@ func (c *Controller) isCommitted(request, response wire.Message) bool {
 // any, yields when the last batch is committed, or the first error. The lock is held.
 func (c *Controller) propose(records []record, wait chan error) error {
 	l := c.lead
-	for len(records) > 0 {
+	for begun := false; len(records) > 0; begun = true {
 		n := min(len(records), c.maxBatch)
 		batch := records[:n]
 		records = records[n:]
@@ -357,6 +366,9 @@ func (c *Controller) propose(records []record, wait chan error) error {
 		if err != nil {
 			l.inFlight--
 			l.proposed--
+			if !begun && kafka.CodeOf(err) != kafka.NotController {
+				return err // nothing of it was appended, and the leadership goes on
+			}
 			c.abandon(l, err)
 			return c.proposalError(err)
 		}

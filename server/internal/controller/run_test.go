@@ -625,3 +625,53 @@ func TestHeartbeatsDoNotWaitForTheDisk(t *testing.T) {
 		t.Error("nothing is under way, and a heartbeat waits")
 	}
 }
+
+// While the disk is full nothing is created; what the quorum still takes goes on, and what it refuses changes nothing
+// and ends no leadership.
+func TestFullDiskRefusesWhatGrows(t *testing.T) {
+	k := newCluster(t, 1, nil)
+	k.join(1, 1, "")
+	if response, err := k.ask(createRequest("old", 1, 1)); err != nil || codeOf(t, response) != kafka.None {
+		t.Fatal(response, err)
+	}
+	full := kafka.KafkaStorageError.Errorf("the disk is full")
+	k.log.full = full
+	if response, err := k.ask(createRequest("new", 1, 1)); err != nil || codeOf(t, response) != kafka.KafkaStorageError {
+		t.Errorf("create a topic: %v %v", response, err)
+	}
+	if response, err := k.ask(createRequest("old", 1, 1)); err != nil || codeOf(t, response) != kafka.TopicAlreadyExists {
+		t.Errorf("create a topic that is there: %v %v", response, err)
+	}
+	more := wire.NewCreatePartitionsRequest()
+	more.Topics = []wire.CreatePartitionsRequestTopics{{Name: "old", Count: 2}}
+	if response, err := k.ask(more); err != nil || response.(*wire.CreatePartitionsResponse).Results[0].ErrorCode != kafka.KafkaStorageError {
+		t.Errorf("add a partition: %v %v", response, err)
+	}
+
+	name := "old"
+	remove := wire.NewDeleteTopicsRequest()
+	remove.Topics = []wire.DeleteTopicsRequestTopics{{Name: &name}}
+	k.log.refuse = full
+	if _, _, err := k.c.submit(Caller{}, remove, 6); kafka.CodeOf(err) != kafka.KafkaStorageError {
+		t.Errorf("a deletion that the quorum has no room for: %v", err)
+	}
+	k.run("wait 3s") // broker 1 cannot be fenced now
+	k.log.refuse = nil
+	if _, wait, err := k.c.submit(Caller{}, remove, 6); err != nil || wait == nil {
+		t.Errorf("the deletion, with room: %v", err)
+	}
+	k.run("wait 1s")
+	if k.log.committed.Topic("old") != nil || k.log.committed.Topic("new") != nil {
+		t.Error("the topics are there")
+	}
+	if !k.log.committed.Broker(1).Fenced {
+		t.Error("a broker that could not be fenced for want of room stays for ever")
+	}
+
+	// A leadership that cannot begin tries again.
+	k.beat(1, false, false)
+	k.log.full = nil
+	if response, err := k.ask(createRequest("again", 1, 1)); err != nil || codeOf(t, response) != kafka.None {
+		t.Errorf("create a topic, with room: %v %v", response, err)
+	}
+}

@@ -103,6 +103,9 @@ func (v *view) createTopic(t *wire.CreateTopicsRequestTopics) ([]record, wire.Cr
 	if err := v.checkTopicConfigs(overrides, nil); err != nil {
 		return nil, answer, err
 	}
+	if err := v.room(); err != nil {
+		return nil, answer, err
+	}
 	id := v.newTopicID()
 	records := []record{{&wire.TopicRecord{Name: t.Name, TopicID: id}, 0}}
 	for key, value := range sorted(overrides) {

@@ -23,6 +23,8 @@ type view struct {
 	rand     *rand.Rand
 	// nextOffset is the offset that the next proposed record will get.
 	nextOffset int64
+	// room is asked before something is made that takes room for good.
+	room func() error
 }
 
 // decide calls the decider of a request. An error is answered in the form that the response has for it.

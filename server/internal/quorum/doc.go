@@ -8,6 +8,7 @@
 //	  <end offset>-<epoch>.checkpoint    snapshots, as Kafka writes them
 //	  quorum-state                       JSON: leader, epoch, vote
 //	  millrace-quorum                    what only Raft needs: see state.go
+//	  millrace-quorum-reserve            room for the day when the disk is full: see room.go
 //
 // One Raft entry is one batch: its index is the ordinal of the batch, its term the batch's leader epoch. The empty entry
 // that begins a term is stored as Kafka's LeaderChange control batch, so offsets are those of records and never

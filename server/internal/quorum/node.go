@@ -73,6 +73,8 @@ type Node struct {
 	high     atomic.Int64 // committed and applied up to here (exclusive)
 	caughtUp atomic.Int64 // when that moved last, ms
 
+	room   room
+	quit   chan struct{} // closed by Close
 	stored *commitlog.Log
 	raft   *raft.RawNode
 	memory *raft.MemoryStorage
@@ -126,7 +128,8 @@ func Open(o Options) (*Node, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	n := &Node{o: o, log: o.Log, dir: Dir(o.Dir), leader: kafka.NoNode, done: make(chan struct{})}
+	n := &Node{o: o, log: o.Log, dir: Dir(o.Dir), leader: kafka.NoNode, done: make(chan struct{}), quit: make(chan struct{})}
+	n.room = room{fs: o.FS, dir: n.dir, log: n.log}
 	n.wake.L = &n.mu
 	if err := n.open(); err != nil {
 		n.closeFiles()
@@ -143,6 +146,9 @@ func (n *Node) open() error {
 	}
 	if content == nil {
 		return errors.New("there is no snapshot to begin with: the directory is not formatted; run `millrace storage format`")
+	}
+	if err := n.room.prepare(); err != nil {
+		return err
 	}
 	n.kraft, n.voters = content.kraft, content.voters
 	if err := n.o.StateMachine.Restore(content.id.end, content.id.epoch, content.timestamp, content.each()); err != nil {
@@ -401,6 +407,7 @@ func (n *Node) turn(group []*proposal, due, look bool) error {
 		n.takeSnapshot()
 	}
 	if look {
+		n.room.look()
 		return n.retain(time.Now())
 	}
 	return nil
@@ -424,7 +431,7 @@ func (n *Node) step(group []*proposal) error {
 			if epoch := int32(ready.HardState.GetTerm()); epoch != n.voted.LeaderEpoch || n.voted.VotedID != n.o.NodeID {
 				// The vote must be on the disk before anything of the epoch is.
 				n.voted = election{LeaderID: n.o.NodeID, LeaderEpoch: epoch, VotedID: n.o.NodeID, VotedDirectoryID: n.o.DirectoryID.String(), DataVersion: 1}
-				if err := writeElection(n.o.FS, n.dir, n.voted); err != nil {
+				if err := n.insist(func() error { return writeElection(n.o.FS, n.dir, n.voted) }); err != nil {
 					return err
 				}
 			}
@@ -469,7 +476,10 @@ func (n *Node) store(entries []*pb.Entry) error {
 		if batch.BaseOffset() != n.stored.EndOffset() {
 			return fmt.Errorf("a batch of offset %d was to be appended at %d", batch.BaseOffset(), n.stored.EndOffset())
 		}
-		if _, err := n.stored.AppendFollower(batch, now); err != nil {
+		if err := n.insist(func() error {
+			_, err := n.stored.AppendFollower(batch, now)
+			return err
+		}); err != nil {
 			return err
 		}
 		n.sinceSnapshot += int64(batch.Length())
@@ -483,12 +493,29 @@ func (n *Node) store(entries []*pb.Entry) error {
 		}
 	}
 	n.state.floor = n.stored.EndOffset()
-	_, err := n.file.WriteAt(n.state.append(nil), 0)
-	if err != nil {
+	if err := n.insist(func() error {
+		_, err := n.file.WriteAt(n.state.append(nil), 0)
+		return err
+	}); err != nil {
 		return err
 	}
 	return n.memory.Append(entries)
 }
+
+// insist runs a write of what was accepted. A start that finds no room fails; a node that leads waits for room.
+func (n *Node) insist(write func() error) error {
+	n.mu.Lock()
+	leads := n.accept
+	n.mu.Unlock()
+	if !leads {
+		return n.room.insist(nil, write)
+	}
+	return n.room.insist(n.quit, write)
+}
+
+// Room reports whether there is room for records that are no remedy for a full disk, as new topics are not. The error
+// carries KAFKA_STORAGE_ERROR.
+func (n *Node) Room() error { return n.room.grow() }
 
 // leaderChange is the batch that stands for the empty entry of a new term. It is made once per epoch: the offset it gets
 // is the end of the log when the epoch begins.
@@ -548,7 +575,8 @@ func (n *Node) fail(err error) {
 
 // ProposeAsync appends framed records as one atomic batch of an epoch, and returns the offset of the last one. done is
 // called once, from the node's goroutine, when they are committed and applied, or never will be. The error is
-// NOT_CONTROLLER when this node does not lead the epoch; then nothing was appended.
+// NOT_CONTROLLER when this node does not lead the epoch, KAFKA_STORAGE_ERROR when the disk is full; then nothing was
+// appended.
 func (n *Node) ProposeAsync(epoch int32, records [][]byte, done func(lastOffset int64, err error)) (int64, error) {
 	if len(records) == 0 {
 		return -1, errors.New("quorum: a proposal without records")
@@ -570,6 +598,9 @@ func (n *Node) ProposeAsync(epoch int32, records [][]byte, done func(lastOffset 
 	}
 	if b.Len() > maxBatch {
 		return -1, kafka.RecordListTooLarge.Errorf("%d metadata records of %d bytes do not fit into one batch of %d", len(records), b.Len(), maxBatch)
+	}
+	if err := n.room.admit(b.Len()); err != nil {
+		return -1, err
 	}
 	p := &proposal{batch: b.Build(nil), last: n.end + int64(len(records)) - 1, done: done}
 	n.end = p.last + 1
@@ -703,6 +734,7 @@ func (n *Node) Close() error {
 	n.stopping = true
 	n.wake.Signal()
 	n.mu.Unlock()
+	close(n.quit)
 	if n.started {
 		<-n.done
 		for _, timer := range n.timers {
@@ -723,8 +755,12 @@ func (n *Node) Close() error {
 func (n *Node) closeFiles() error {
 	var errs []error
 	if n.stored != nil {
-		_, err := n.stored.Close(time.Now())
-		errs = append(errs, err)
+		if _, err := n.stored.Close(time.Now()); commitlog.IsFull(err) {
+			// What is missing are entries of indexes, which the next start makes anew.
+			n.log.Warn("the disk of the metadata log is full; its indexes are made anew at the next start", "dir", n.dir, "error", err)
+		} else {
+			errs = append(errs, err)
+		}
 	}
 	if n.file != nil {
 		errs = append(errs, n.file.Sync(), n.file.Close())
