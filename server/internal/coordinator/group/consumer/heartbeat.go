@@ -284,7 +284,6 @@ func (g *Group) leave(h *Heartbeat, now time.Time) (*Step, error) {
 
 // dismiss is the records that take a member out, for a cause.
 func (g *Group) dismiss(m *Member, cause history.Event, now time.Time) []coordinator.Record {
-	g.unwatch(m.ID)
 	g.planAssignment(now)
 	image := g.env.Image()
 	rest := slices.DeleteFunc(g.sortedMembers(), func(o *Member) bool { return o.ID == m.ID })

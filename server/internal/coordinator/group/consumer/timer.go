@@ -19,7 +19,8 @@ func (g *Group) timer(kind uint8, member string) coordinator.Timer {
 	return coordinator.Timer{Kind: g.env.TimerKinds + kind, Group: g.id, Member: member}
 }
 
-// watch sets a member's deadlines after it was heard of.
+// watch sets a member's deadlines after it was heard of. Nothing takes them off when it goes: then they find nobody, and
+// they are still needed if its going cannot be stored.
 func (g *Group) watch(m *Member, timing Timing, now time.Time) {
 	g.env.Timers.Set(g.timer(timerSession, m.ID), now.Add(timing.SessionTimeout))
 	if m.state != unrevoked {
@@ -27,11 +28,6 @@ func (g *Group) watch(m *Member, timing Timing, now time.Time) {
 	} else if _, set := g.env.Timers.At(g.timer(timerRebalance, m.ID)); !set {
 		g.env.Timers.Set(g.timer(timerRebalance, m.ID), now.Add(time.Duration(m.RebalanceTimeoutMs)*time.Millisecond))
 	}
-}
-
-func (g *Group) unwatch(member string) {
-	g.env.Timers.Cancel(g.timer(timerSession, member))
-	g.env.Timers.Cancel(g.timer(timerRebalance, member))
 }
 
 // planAssignment reports whether a new assignment must wait until the interval since the last one is over, so that

@@ -1,0 +1,202 @@
+package sim
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/millrace-io/millrace/internal/wire"
+	"github.com/millrace-io/millrace/kafka"
+)
+
+// classicMember is a member of a classic group.
+type classicMember struct {
+	client
+	id         string
+	generation int32
+	stable     bool
+	owned      []string
+	// seen are the partitions that the leader has shared out: when others are there, it calls for a rebalance.
+	leads bool
+	seen  string
+}
+
+func (m *classicMember) owns() []string { return m.owned }
+
+func (m *classicMember) settled() bool {
+	return m.stable && (!m.leads || m.seen == m.w.layout(m.in.topics))
+}
+
+// layout says how many partitions topics have.
+func (w *world) layout(topics []string) string {
+	var words []string
+	for _, t := range topics {
+		words = append(words, fmt.Sprintf("%s:%d", t, w.partitionsOf(t)))
+	}
+	return strings.Join(words, " ")
+}
+
+// rejoin gives everything up and joins.
+func (m *classicMember) rejoin() { m.stable, m.leads, m.owned = false, false, nil; m.step() }
+
+func (m *classicMember) soon() {
+	m.later(m.w.between(50*time.Millisecond, 500*time.Millisecond), m.step)
+}
+
+func (m *classicMember) step() {
+	switch {
+	case !m.stable:
+		m.join()
+	case m.leads && m.seen != m.w.layout(m.in.topics):
+		m.w.say("%s: sees other partitions", m.name)
+		m.rejoin()
+	case len(m.owned) > 0 && m.w.chance(0.4):
+		m.commit(m.id, m.generation, pick(m.w, m.owned), m.heard, m.soon)
+	default:
+		m.heartbeat()
+	}
+}
+
+func (m *classicMember) join() {
+	subscription := wire.NewConsumerProtocolSubscription()
+	subscription.Topics = m.topics
+	request := wire.JoinGroupRequest{
+		GroupID: m.in.name, MemberID: m.id, ProtocolType: "consumer", SessionTimeoutMs: int32(sessionTimeout.Milliseconds()), RebalanceTimeoutMs: int32(rebalanceTimeout.Milliseconds()),
+		Protocols: []wire.JoinGroupRequestProtocols{{Name: "range", Metadata: subscription.AppendTo([]byte{0, 0}, 0)}},
+	}
+	m.ask(fmt.Sprintf("join as %q", m.id), 3*rebalanceTimeout, 2*rebalanceTimeout+writeTimeout, func(answer answer) {
+		m.w.join(request, m.name, func(r *wire.JoinGroupResponse, err error) {
+			answer(func() { m.joined(r, err) })
+		})
+	}, m.soon)
+}
+
+func (m *classicMember) joined(r *wire.JoinGroupResponse, err error) {
+	m.w.say("%s: join: %v", m.name, kafka.CodeOf(err))
+	switch kafka.CodeOf(err) {
+	case kafka.None:
+		m.id, m.generation = r.MemberID, r.GenerationID
+		m.sync(r)
+		return
+	case kafka.MemberIDRequired:
+		m.id = r.MemberID
+	case kafka.UnknownMemberID, kafka.IllegalGeneration:
+		m.id = ""
+	default:
+		m.judge("join", err, kafka.RebalanceInProgress)
+	}
+	m.soon()
+}
+
+// judge fails the run when a client is told what it cannot make anything of.
+func (c *client) judge(what string, err error, expected ...kafka.ErrorCode) {
+	if !retriable(err) && !slices.Contains(expected, kafka.CodeOf(err)) {
+		c.w.fail("a client is told what it can act upon", "%s: %s: %v", c.name, what, err)
+	}
+}
+
+func (m *classicMember) sync(joined *wire.JoinGroupResponse) {
+	protocolType, protocol := "consumer", "range"
+	request := &wire.SyncGroupRequest{GroupID: m.in.name, MemberID: m.id, GenerationID: m.generation, ProtocolType: &protocolType, ProtocolName: &protocol}
+	m.leads = joined.Leader == m.id
+	if m.leads {
+		m.seen = m.w.layout(m.in.topics)
+		request.Assignments = m.assign(joined.Members)
+	}
+	m.ask(fmt.Sprintf("sync in generation %d", m.generation), 3*rebalanceTimeout, rebalanceTimeout+writeTimeout, func(answer answer) {
+		m.w.c.SyncGroup(request, func(r *wire.SyncGroupResponse, err error) {
+			var owned []string
+			if err == nil {
+				owned = strings.Fields(string(r.Assignment))
+				m.w.assigned(m.in, request.MemberID, request.GenerationID, owned)
+			}
+			answer(func() { m.synced(owned, err) })
+		})
+	}, m.soon)
+}
+
+// assign gives each member a range of every topic that it reads.
+func (m *classicMember) assign(members []wire.JoinGroupResponseMembers) []wire.SyncGroupRequestAssignments {
+	given := map[string][]string{}
+	for _, topic := range m.in.topics {
+		var readers []string
+		for _, o := range members {
+			if slices.Contains(m.w.readsOf(o.Metadata), topic) {
+				readers = append(readers, o.MemberID)
+			}
+		}
+		slices.Sort(readers)
+		partitions := int(m.w.partitionsOf(topic))
+		for p := range partitions {
+			if len(readers) > 0 {
+				to := readers[p*len(readers)/partitions]
+				given[to] = append(given[to], fmt.Sprintf("%s/%d", topic, p))
+			}
+		}
+	}
+	var list []wire.SyncGroupRequestAssignments
+	for _, o := range members {
+		list = append(list, wire.SyncGroupRequestAssignments{MemberID: o.MemberID, Assignment: []byte(strings.Join(given[o.MemberID], " "))})
+	}
+	return list
+}
+
+// readsOf are the topics in a member's metadata.
+func (w *world) readsOf(metadata []byte) []string {
+	s := wire.NewConsumerProtocolSubscription()
+	r := wire.NewReader(metadata[2:])
+	s.Decode(r, 0)
+	if err := r.Err(); err != nil {
+		w.fail("metadata is passed on as it is", "%v", err)
+	}
+	return s.Topics
+}
+
+func (m *classicMember) synced(owned []string, err error) {
+	m.w.say("%s: sync: %v %v", m.name, kafka.CodeOf(err), owned)
+	if err == nil {
+		m.stable, m.owned = true, owned
+		m.later(heartbeatInterval, m.step)
+		return
+	}
+	m.heard(err)
+}
+
+func (m *classicMember) heartbeat() {
+	request := &wire.HeartbeatRequest{GroupID: m.in.name, MemberID: m.id, GenerationID: m.generation}
+	m.ask(fmt.Sprintf("heartbeat in generation %d", m.generation), 0, sessionTimeout, func(answer answer) {
+		m.w.c.Heartbeat(request, func(err error) { answer(func() { m.heard(err) }) })
+	}, m.soon)
+}
+
+// heard goes on after a heartbeat or a commit.
+func (m *classicMember) heard(err error) {
+	switch kafka.CodeOf(err) {
+	case kafka.None, kafka.UnknownTopicOrPartition:
+		m.later(m.w.between(heartbeatInterval/4, heartbeatInterval), m.step)
+		return
+	case kafka.RebalanceInProgress:
+		m.w.say("%s: is called to join", m.name)
+		m.rejoin()
+		return
+	case kafka.IllegalGeneration, kafka.UnknownMemberID:
+		m.w.say("%s: is fenced: %v", m.name, kafka.CodeOf(err))
+		if kafka.CodeOf(err) == kafka.UnknownMemberID {
+			m.id = ""
+		}
+		m.rejoin()
+		return
+	}
+	m.judge("heartbeat", err)
+	m.soon()
+}
+
+func (m *classicMember) leave() {
+	request := &wire.LeaveGroupRequest{GroupID: m.in.name, Members: []wire.LeaveGroupRequestMembers{{MemberID: m.id}}}
+	m.stable, m.owned, m.leads = false, nil, false
+	m.ask("leave", 0, writeTimeout, func(answer answer) {
+		m.w.c.LeaveGroup(request, func(*wire.LeaveGroupResponse, error) { answer(func() {}) })
+	}, func() {})
+	m.dead = true
+}

@@ -1,0 +1,150 @@
+package sim
+
+import (
+	"time"
+
+	"github.com/millrace-io/millrace/kafka"
+)
+
+// member is a simulated member of a group.
+type member interface {
+	connection() *client
+	// step does what a member does next.
+	step()
+	leave()
+	// owns lists the partitions that the member takes for its own.
+	owns() []string
+	settled() bool
+}
+
+// client is a member's connection. It has one request on the way at a time; when an answer takes too long it goes on, and
+// never hears it.
+type client struct {
+	w         *world
+	name      string
+	in        *theGroup
+	topics    []string
+	dead      bool
+	hungUntil time.Duration
+	call      int           // the request that is on its way, or the next one
+	arrival   time.Duration // when the last message arrives: none overtakes another
+}
+
+// theGroup is a group with what its members do.
+type theGroup struct {
+	name     string
+	consumer bool
+	topics   []string
+	members  int // so far
+	// newest is who was last told of a generation or epoch: a planted bug speaks in its name.
+	newestID    string
+	newestEpoch int32
+}
+
+func (c *client) connection() *client { return c }
+
+// in lets something happen in the client, later; not when it is dead, and not while it hangs.
+func (c *client) later(d time.Duration, do func()) {
+	c.w.after(d, func() { c.alive(do) })
+}
+
+func (c *client) alive(do func()) {
+	switch {
+	case c.dead:
+	case c.w.now < c.hungUntil:
+		c.w.at(c.hungUntil, func() { c.alive(do) })
+	default:
+		do()
+	}
+}
+
+// answer gives an answer to a request, once; hear happens in the client when it arrives.
+type answer func(hear func())
+
+// open is a request that the coordinator has not answered.
+type open struct {
+	what     string
+	due      time.Duration // without the time that the process slept
+	answered bool
+}
+
+// ask sends a request. waits is how long the group itself may let it wait, patience how long the client does.
+func (c *client) ask(what string, waits, patience time.Duration, deliver func(answer), silence func()) {
+	w := c.w
+	c.call++
+	call := c.call
+	if w.trouble(0.03) {
+		w.say("%s: %s is lost", c.name, what)
+	} else {
+		c.travel(what, waits, call, deliver)
+		if w.trouble(0.03) {
+			c.travel(what+" again", waits, call, deliver)
+		}
+	}
+	c.later(patience, func() {
+		if c.call == call {
+			c.call++
+			w.say("%s: no answer to %s", c.name, what)
+			silence()
+		}
+	})
+}
+
+func (c *client) travel(what string, waits time.Duration, call int, deliver func(answer)) {
+	w := c.w
+	c.arrival = max(c.arrival, w.now+w.delay())
+	w.at(c.arrival, func() {
+		w.whenAwake(func() { w.arrive(c, what, waits, call, deliver) })
+	})
+}
+
+// delay is how long a message is on its way.
+func (w *world) delay() time.Duration {
+	if w.trouble(0.05) {
+		return w.between(time.Second, 12*time.Second)
+	}
+	return w.between(time.Millisecond, 20*time.Millisecond)
+}
+
+// arrive hands a request to the coordinator.
+func (w *world) arrive(c *client, what string, waits time.Duration, call int, deliver func(answer)) {
+	if !w.up {
+		w.say("%s: %s finds no node", c.name, what)
+		return
+	}
+	w.say("%s: %s arrives", c.name, what)
+	life := w.life
+	o := &open{what: c.name + ": " + what, due: w.now - w.slept + writeTimeout + waits + answerSlack}
+	w.open = append(w.open, o)
+	deliver(func(hear func()) {
+		if w.life != life {
+			return // the process is gone, and its connections with it
+		}
+		if o.answered {
+			w.fail("every request is answered once", "%s was answered again", o.what)
+		}
+		o.answered = true
+		if w.trouble(0.03) {
+			w.say("%s: the answer to %s is lost", c.name, what)
+			return
+		}
+		w.after(w.delay(), func() {
+			c.alive(func() {
+				if c.call == call {
+					c.call++
+					hear()
+				}
+			})
+		})
+	})
+	w.turn()
+}
+
+// retriable reports whether an error tells a client to look for the coordinator, or to wait.
+func retriable(err error) bool {
+	switch kafka.CodeOf(err) {
+	case kafka.NotCoordinator, kafka.CoordinatorNotAvailable, kafka.CoordinatorLoadInProgress, kafka.UnknownServerError, kafka.KafkaStorageError:
+		return true
+	}
+	return false
+}

@@ -1,0 +1,53 @@
+package sim
+
+import (
+	"fmt"
+
+	"github.com/millrace-io/millrace/internal/wire"
+	"github.com/millrace-io/millrace/kafka"
+	"github.com/millrace-io/millrace/server/internal/coordinator/group"
+)
+
+// view is a group from outside.
+type view struct {
+	state   string
+	offsets map[string]int64
+	members string
+}
+
+// look describes a group. It is not ready when an answer has to wait.
+func look(c *group.Coordinator, g *theGroup) (v view, ready bool) {
+	v.offsets = map[string]int64{}
+	answers := 0
+	c.OffsetFetch(&wire.OffsetFetchRequestGroups{GroupID: g.name, MemberEpoch: -1}, false, func(r *wire.OffsetFetchResponseGroups, err error) {
+		if err != nil {
+			return
+		}
+		answers++
+		for _, t := range r.Topics {
+			for _, p := range t.Partitions {
+				v.offsets[fmt.Sprintf("%s/%d", t.Name, p.PartitionIndex)] = p.CommittedOffset
+			}
+		}
+	})
+	there := func(err error) bool {
+		if err == nil || kafka.CodeOf(err) == kafka.GroupIDNotFound {
+			answers++
+		}
+		return err == nil
+	}
+	if g.consumer {
+		c.ConsumerGroupDescribe(g.name, func(one wire.ConsumerGroupDescribeResponseGroups, err error) {
+			if there(err) {
+				v.state, v.members = one.GroupState, fmt.Sprintf("%+v", one)
+			}
+		})
+	} else {
+		c.DescribeGroup(g.name, func(one wire.DescribeGroupsResponseGroups, err error) {
+			if there(err) {
+				v.state, v.members = one.GroupState, fmt.Sprintf("%+v", one.Members)
+			}
+		})
+	}
+	return v, answers == 2
+}
