@@ -202,7 +202,7 @@ func (w *world) unstable() string {
 		slices.Sort(have)
 		slices.Sort(want)
 		if want = slices.Compact(want); !slices.Equal(have, want) {
-			return fmt.Sprintf("%s reads %v and owns %v", g.name, want, have)
+			return fmt.Sprintf("%s reads %v and owns %v: %s", g.name, want, have, v.members)
 		}
 	}
 	return ""

@@ -28,6 +28,9 @@ type client struct {
 	hungUntil time.Duration
 	call      int           // the request that is on its way, or the next one
 	arrival   time.Duration // when the last message arrives: none overtakes another
+	// repeated says that a request was sent twice: that is what a client does whose connection broke, and who speaks
+	// the consumer protocol then tells everything anew, since the answer that it has not heard may have been news.
+	repeated bool
 }
 
 // theGroup is a group with what its members do.
@@ -43,7 +46,7 @@ type theGroup struct {
 
 func (c *client) connection() *client { return c }
 
-// in lets something happen in the client, later; not when it is dead, and not while it hangs.
+// later lets something happen in the client, later; not when it is dead, and not while it hangs.
 func (c *client) later(d time.Duration, do func()) {
 	c.w.after(d, func() { c.alive(do) })
 }
@@ -79,6 +82,7 @@ func (c *client) ask(what string, waits, patience time.Duration, deliver func(an
 		c.travel(what, waits, call, deliver)
 		if w.trouble(0.03) {
 			c.travel(what+" again", waits, call, deliver)
+			c.repeated = true
 		}
 	}
 	c.later(patience, func() {

@@ -88,14 +88,14 @@ func (m *consumerMember) fenced() {
 func (m *consumerMember) heartbeat() {
 	request := wire.NewConsumerGroupHeartbeatRequest()
 	request.GroupID, request.MemberID, request.MemberEpoch = m.in.name, m.id, m.epoch
-	if m.epoch == 0 || m.whole {
+	if m.epoch == 0 || m.whole || m.repeated {
 		request.RebalanceTimeoutMs, request.SubscribedTopicNames = int32(rebalanceTimeout.Milliseconds()), m.topics
 	}
 	request.TopicPartitions = []wire.ConsumerGroupHeartbeatRequestTopicPartitions{}
 	for _, o := range m.owned {
 		request.TopicPartitions = append(request.TopicPartitions, wire.ConsumerGroupHeartbeatRequestTopicPartitions{TopicID: o.topic, Partitions: []int32{o.index}})
 	}
-	m.whole = false
+	m.whole, m.repeated = false, false
 	m.ask(fmt.Sprintf("heartbeat in epoch %d with %v", m.epoch, m.owns()), 0, sessionTimeout, func(answer answer) {
 		again := *request
 		m.w.c.ConsumerGroupHeartbeat(&again, group.Caller{ClientID: m.name, Host: "/h", Version: 1}, func(r *wire.ConsumerGroupHeartbeatResponse, err error) {

@@ -33,7 +33,7 @@ func (f *Failure) Error() string {
 }
 
 // remembered is how many events a failure tells.
-const remembered = 60
+var remembered = 60
 
 // world is one run.
 type world struct {
