@@ -17,7 +17,7 @@ import (
 //	GET /groups                 [{"group", "type", "protocolType", "state"}, …]: those that this node coordinates
 //	GET /groups/NAME/explain    {"group", "type", "protocolType", "state", "since", "events": [event, …]}
 //	  event                     {"at", "event", "text", "cause"?, "epoch", "members"?, "by"?, "member"?,
-//	                             "tookMs"?, "waitedMs"?, "wholeMs"?, "until"?}
+//	                             "tookMs"?, "waitedMs"?, "wholeMs"?}
 //	  member                    {"id", "instanceId"?, "clientId", "host"}
 //	errors                      {"error", "code"}: 404 when there is no such group; 503 when this node is not its
 //	                            coordinator, or is loading it
@@ -61,7 +61,6 @@ type groupEvent struct {
 	TookMs   float64      `json:"tookMs,omitempty"`
 	WaitedMs float64      `json:"waitedMs,omitempty"`
 	WholeMs  float64      `json:"wholeMs,omitempty"`
-	Until    *time.Time   `json:"until,omitempty"`
 }
 
 type groupMember struct {
@@ -82,10 +81,6 @@ func eventOf(e *history.Event) groupEvent {
 	}
 	if m := e.Member; m != nil {
 		one.Member = &groupMember{m.ID, m.Instance, m.ClientID, m.Host}
-	}
-	if !e.Until.IsZero() {
-		until := e.Until.UTC()
-		one.Until = &until
 	}
 	return one
 }

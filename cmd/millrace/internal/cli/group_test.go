@@ -180,3 +180,28 @@ func explains(t *testing.T, s *shell) {
 		}
 	}
 }
+
+func TestGroupsOfTheConsumerProtocol(t *testing.T) {
+	s := newShell(t, kafkatest.Property("http.listeners", "127.0.0.1:0"))
+	s.cluster.CreateTopic("t", 2)
+	s.run("one\ntwo\n", "produce", "t", "-p", "1")
+	member(t, s, "g", "t", 2, 2, kgo.WithContext(context.WithValue(t.Context(), "opt_in_kafka_next_gen_balancer_beta", true)))
+
+	d := decode[describedGroup](t, s.run("", "group", "describe", "g", "-o", "json"))[0]
+	if d.Type != "consumer" || d.State != "Stable" || d.Assignor != "uniform" || *d.Epoch < 1 || len(d.Members) != 1 || *d.Members[0].Epoch != *d.Epoch || len(d.Members[0].Topics) != 1 || len(d.Members[0].Assignment["t"]) != 2 {
+		t.Errorf("%+v", d)
+	}
+	if len(d.Partitions) != 2 || *d.Partitions[1].Lag != 0 || *d.Partitions[1].LagSeconds != 0 || d.Lag != 0 || *d.LagSeconds != 0 {
+		t.Errorf("a group that has read everything: %+v", d)
+	}
+	if text := s.run("", "group", "describe", "g"); !strings.Contains(text, "\nEpoch       1\nLag         0 records\n") {
+		t.Errorf("printed\n%s", text)
+	}
+	var out, errs bytes.Buffer
+	code := cli.Main([]string{"millrace", "group", "explain", "g", "--http", s.cluster.Server().HTTPAddr().String()}, strings.NewReader(""), &out, &errs)
+	for _, want := range []string{"Group g (consumer) is Stable.", "The assignor uniform has made the assignment of epoch 1 for 1 member.\n", "Epoch 1 is stable with 1 member, "} {
+		if code != 0 || !strings.Contains(out.String(), want) {
+			t.Errorf("code %d, %q\n%s\nwant %s", code, errs.String(), out.String(), want)
+		}
+	}
+}

@@ -53,18 +53,17 @@ type Event struct {
 	// Epoch is the generation, or the epoch of a consumer group, that it belongs to or leads to.
 	Epoch int32
 	// Members is how many there are in AllIn, Assigned, Settled and Reconciled. In an event of a member it is how many more did the
-	// same right behind, up to Until.
+	// same right behind.
 	Members int32
 	At      time.Time
-	// Until is when the last of several happened.
-	Until time.Time
 	// Took is how long a phase took or, of a member, for how long it was silent or late.
 	Took time.Duration
 	// Whole is, in Settled and Reconciled, how long it is since the rebalance began.
 	Whole time.Duration
 	// Member is who did it, who caused a rebalance, was the last to join, assigned, or was the last to settle.
 	Member *Member
-	// Waited is how long the last member to join let the others wait.
+	// Waited is how long the last member to join let the others wait or, where more did the same, how long after the
+	// first the last of them did.
 	Waited time.Duration
 	// By is the protocol or the assignor.
 	By string
@@ -86,7 +85,7 @@ type Ring struct {
 func (r *Ring) Add(e Event) {
 	if last := r.last(1); last != nil && e.Kind.IsOfMember() && r.inARow(e.Kind) >= sameInARow {
 		last.Members++
-		last.Until = e.At
+		last.Waited = e.At.Sub(last.At)
 		return
 	}
 	if len(r.events) < Size {

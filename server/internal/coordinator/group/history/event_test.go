@@ -35,7 +35,7 @@ func TestManyWhoDoTheSameAreCounted(t *testing.T) {
 	if len(events) != 5 {
 		t.Fatalf("%d events", len(events))
 	}
-	if last := events[3]; last.Members != 996 || last.Until.Sub(last.At) != 996*time.Millisecond {
+	if last := events[3]; last.Members != 996 || last.Waited != 996*time.Millisecond {
 		t.Errorf("%+v", last)
 	}
 }

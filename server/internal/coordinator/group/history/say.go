@@ -52,7 +52,7 @@ func (e *Event) Sentence() string {
 	}
 	more := ""
 	if e.Members > 0 {
-		more = fmt.Sprintf(" So did %d more in the %s that followed.", e.Members, round(e.Until.Sub(e.At)))
+		more = fmt.Sprintf(" So did %d more in the %s that followed.", e.Members, round(e.Waited))
 	}
 	return fmt.Sprintf("%s %s.%s", e.Member, e.did(), more)
 }
