@@ -152,7 +152,7 @@ func (r *reader) assign(cmd *cobra.Command, list string, from, to position, foll
 	if err != nil {
 		return err
 	}
-	partitions, err := parsePartitions(list, detail.Partitions.Numbers())
+	partitions, err := parsePartitions("--partition", list, detail.Partitions.Numbers())
 	if err != nil {
 		return err
 	}

@@ -151,8 +151,8 @@ func (c *cluster) offsets(ctx context.Context, at position, topic string, spans 
 	return offsets, nil
 }
 
-// parsePartitions reads a list of partitions and ranges: 0,2-4. An empty one means all of a topic's.
-func parsePartitions(text string, all []int32) ([]int32, error) {
+// parsePartitions reads what a flag has: a list of partitions and ranges such as 0,2-4. An empty one means all of a topic's.
+func parsePartitions(flag, text string, all []int32) ([]int32, error) {
 	if text == "" {
 		return all, nil
 	}
@@ -169,7 +169,7 @@ func parsePartitions(text string, all []int32) ([]int32, error) {
 		from, err := strconv.ParseInt(low, 10, 32)
 		to, errTo := strconv.ParseInt(high, 10, 32)
 		if err != nil || errTo != nil || from < 0 || to < from {
-			return nil, usagef("--partition is %q; it is a list such as 0,2-4", text)
+			return nil, usagef("%s is %q; it is a list such as 0,2-4", flag, text)
 		}
 		for p := from; p <= to; p++ {
 			if !exists[int32(p)] {

@@ -2,7 +2,6 @@ package scripts
 
 import (
 	"cmp"
-	"encoding/csv"
 	"errors"
 	"fmt"
 	"maps"
@@ -23,13 +22,6 @@ import (
 // Times of ListOffsets that are none.
 const latest, earliest = -1, -2
 
-// plan is the offset that each partition is reset to.
-type plan map[kafka.TopicPartition]int64
-
-func (p plan) sorted() []kafka.TopicPartition {
-	return slices.SortedFunc(maps.Keys(p), comparePartitions)
-}
-
 // reset plans new offsets for groups that nobody is a member of, and commits them with --execute.
 func (g *consumerGroups) reset() error {
 	names, err := g.groupNames()
@@ -44,7 +36,7 @@ func (g *consumerGroups) reset() error {
 	if err != nil {
 		return nestedError(err)
 	}
-	plans := make(map[string]plan, len(groups))
+	plans := make(map[string]Plan, len(groups))
 	for _, name := range names {
 		group := groups[name]
 		switch {
@@ -83,7 +75,7 @@ func (g *consumerGroups) streamsGroups() (map[string]bool, error) {
 	return names, err
 }
 
-func (g *consumerGroups) resetGroup(group string) (plan, error) {
+func (g *consumerGroups) resetGroup(group string) (Plan, error) {
 	partitions, err := g.scope(group)
 	if err != nil {
 		return nil, err
@@ -228,8 +220,8 @@ func (g *consumerGroups) checkPartitions(partitions []kafka.TopicPartition) erro
 }
 
 // offsetsAt returns the offset of each partition at a time; -1 is none.
-func (g *consumerGroups) offsetsAt(partitions []kafka.TopicPartition, at int64) (plan, error) {
-	offsets := make(plan, len(partitions))
+func (g *consumerGroups) offsetsAt(partitions []kafka.TopicPartition, at int64) (Plan, error) {
+	offsets := make(Plan, len(partitions))
 	if len(partitions) == 0 {
 		return offsets, nil
 	}
@@ -250,10 +242,10 @@ func (g *consumerGroups) offsetsAt(partitions []kafka.TopicPartition, at int64) 
 }
 
 // plan returns where a group's partitions are reset to.
-func (g *consumerGroups) plan(group string, partitions []kafka.TopicPartition) (plan, error) {
+func (g *consumerGroups) plan(group string, partitions []kafka.TopicPartition) (Plan, error) {
 	switch {
 	case g.has("to-offset"):
-		wanted := make(plan)
+		wanted := make(Plan)
 		for _, tp := range partitions {
 			wanted[tp] = g.int("to-offset")
 		}
@@ -284,7 +276,7 @@ func (g *consumerGroups) plan(group string, partitions []kafka.TopicPartition) (
 	return nil, g.options.misuse("Option '[reset-offsets]' requires one of the following scenarios: [[%s]]", strings.Join(resetScenarios, "], ["))
 }
 
-func (g *consumerGroups) planAt(partitions []kafka.TopicPartition, at int64) (plan, error) {
+func (g *consumerGroups) planAt(partitions []kafka.TopicPartition, at int64) (Plan, error) {
 	p, err := g.offsetsAt(partitions, at)
 	if err != nil {
 		return nil, nestedError(err)
@@ -293,16 +285,16 @@ func (g *consumerGroups) planAt(partitions []kafka.TopicPartition, at int64) (pl
 }
 
 // withinLogs moves offsets that lie before the log or after it to its start or end.
-func (g *consumerGroups) withinLogs(wanted plan) (plan, error) {
-	starts, err := g.planAt(wanted.sorted(), earliest)
+func (g *consumerGroups) withinLogs(wanted Plan) (Plan, error) {
+	starts, err := g.planAt(wanted.Sorted(), earliest)
 	if err != nil {
 		return nil, err
 	}
-	ends, err := g.planAt(wanted.sorted(), latest)
+	ends, err := g.planAt(wanted.Sorted(), latest)
 	if err != nil {
 		return nil, err
 	}
-	for _, tp := range wanted.sorted() {
+	for _, tp := range wanted.Sorted() {
 		offset, start, end := wanted[tp], starts[tp], ends[tp]
 		const warning = "WARN New offset (%d) is %s offset for topic partition %s-%d. Value will be set to %d."
 		switch {
@@ -317,12 +309,12 @@ func (g *consumerGroups) withinLogs(wanted plan) (plan, error) {
 	return wanted, nil
 }
 
-func (g *consumerGroups) planShift(group string, partitions []kafka.TopicPartition) (plan, error) {
+func (g *consumerGroups) planShift(group string, partitions []kafka.TopicPartition) (Plan, error) {
 	committed, err := g.committed(group)
 	if err != nil {
 		return nil, err
 	}
-	wanted := make(plan)
+	wanted := make(Plan)
 	for _, tp := range partitions {
 		now, ok := committed[tp]
 		if !ok {
@@ -333,7 +325,7 @@ func (g *consumerGroups) planShift(group string, partitions []kafka.TopicPartiti
 	return g.withinLogs(wanted)
 }
 
-func (g *consumerGroups) planCurrent(group string, partitions []kafka.TopicPartition) (plan, error) {
+func (g *consumerGroups) planCurrent(group string, partitions []kafka.TopicPartition) (Plan, error) {
 	committed, err := g.committed(group)
 	if err != nil {
 		return nil, err
@@ -352,13 +344,13 @@ func (g *consumerGroups) planCurrent(group string, partitions []kafka.TopicParti
 }
 
 // planTime finds the first records of a time or later; a partition that has none is reset to its end.
-func (g *consumerGroups) planTime(partitions []kafka.TopicPartition, at time.Time) (plan, error) {
+func (g *consumerGroups) planTime(partitions []kafka.TopicPartition, at time.Time) (Plan, error) {
 	p, err := g.planAt(partitions, at.UnixMilli())
 	if err != nil {
 		return nil, err
 	}
 	var without []kafka.TopicPartition
-	for _, tp := range p.sorted() {
+	for _, tp := range p.Sorted() {
 		if p[tp] < 0 {
 			g.printf("\nWarn: Partition %d from topic %s is empty. Falling back to latest known offset.\n", tp.Partition, tp.Topic)
 			without = append(without, tp)
@@ -369,13 +361,13 @@ func (g *consumerGroups) planTime(partitions []kafka.TopicPartition, at time.Tim
 	return p, err
 }
 
-func (g *consumerGroups) planFile(group string) (plan, error) {
+func (g *consumerGroups) planFile(group string) (Plan, error) {
 	file := g.get("from-file")
 	data, err := os.ReadFile(file)
 	if err != nil {
 		return nil, fmt.Errorf("java.io.IOException: Unable to read file %s", file)
 	}
-	plans, err := parsePlans(string(data), g.of["group"])
+	plans, err := ParsePlans(string(data), g.of["group"])
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
@@ -387,46 +379,9 @@ func (g *consumerGroups) planFile(group string) (plan, error) {
 	return g.withinLogs(wanted)
 }
 
-// parsePlans reads what --export prints: topic,partition,offset where one group is named, otherwise
-// group,topic,partition,offset. The latter does for one group as well.
-func parsePlans(text string, groups []string) (map[string]plan, error) {
-	plans := make(map[string]plan)
-	r := csv.NewReader(strings.NewReader(text))
-	r.FieldsPerRecord = -1
-	lines, err := r.ReadAll()
-	if err != nil {
-		return nil, err
-	}
-	short := len(groups) == 1 && len(lines) > 0 && len(lines[0]) == 3
-	for i, fields := range lines {
-		group := ""
-		switch {
-		case short && len(fields) == 3:
-			group = groups[0]
-		case !short && len(fields) == 4:
-			group, fields = fields[0], fields[1:]
-		default:
-			return nil, fmt.Errorf("line %d has %d fields; it is topic,partition,offset for one --group, and group,topic,partition,offset for several", i+1, len(fields))
-		}
-		partition, err := strconv.ParseInt(javaTrim(fields[1]), 10, 32)
-		if err != nil {
-			return nil, fmt.Errorf("the partition in line %d is %q, which is no number", i+1, fields[1])
-		}
-		offset, err := strconv.ParseInt(javaTrim(fields[2]), 10, 64)
-		if err != nil {
-			return nil, fmt.Errorf("the offset in line %d is %q, which is no number", i+1, fields[2])
-		}
-		if plans[group] == nil {
-			plans[group] = make(plan)
-		}
-		plans[group][kafka.TopicPartition{Topic: fields[0], Partition: int32(partition)}] = offset
-	}
-	return plans, nil
-}
-
-func (g *consumerGroups) export(plans map[string]plan) {
+func (g *consumerGroups) export(plans map[string]Plan) {
 	for _, name := range slices.Sorted(maps.Keys(plans)) {
-		for _, tp := range plans[name].sorted() {
+		for _, tp := range plans[name].Sorted() {
 			if len(g.of["group"]) != 1 {
 				g.printf("%s,", csvText(name))
 			}
@@ -436,15 +391,7 @@ func (g *consumerGroups) export(plans map[string]plan) {
 	g.printf("\n")
 }
 
-// csvText quotes a text as the writer of Kafka's tool does: when it is long, or has a character up to the comma.
-func csvText(s string) string {
-	if len(s) <= 24 && !strings.ContainsFunc(s, func(r rune) bool { return r <= ',' }) {
-		return s
-	}
-	return `"` + strings.ReplaceAll(s, `"`, `""`) + `"`
-}
-
-func (g *consumerGroups) printPlans(plans map[string]plan) {
+func (g *consumerGroups) printPlans(plans map[string]Plan) {
 	groupWidth, topicWidth := 15, 15
 	for name, p := range plans {
 		groupWidth = max(groupWidth, len(name))
@@ -459,7 +406,7 @@ func (g *consumerGroups) printPlans(plans map[string]plan) {
 		row("GROUP", "TOPIC", "PARTITION", "NEW-OFFSET")
 	}
 	for _, name := range slices.Sorted(maps.Keys(plans)) {
-		for _, tp := range plans[name].sorted() {
+		for _, tp := range plans[name].Sorted() {
 			row(name, tp.Topic, tp.Partition, plans[name][tp])
 		}
 	}
