@@ -20,12 +20,12 @@ import (
 func groupCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "group",
-		Short:   "List, describe and explain consumer groups",
+		Short:   "List, describe, explain, reset and delete consumer groups",
 		GroupID: clientGroup,
 		Args:    cobra.ArbitraryArgs,
 		RunE:    group,
 	}
-	cmd.AddCommand(groupListCommand(), groupDescribeCommand(), groupMembersCommand(), groupExplainCommand())
+	cmd.AddCommand(groupListCommand(), groupDescribeCommand(), groupMembersCommand(), groupExplainCommand(), groupResetCommand(), groupDeleteCommand())
 	return cmd
 }
 

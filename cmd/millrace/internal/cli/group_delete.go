@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -24,7 +25,7 @@ func groupDeleteCommand() *cobra.Command {
 		Short:             "Delete groups and the offsets that they have committed",
 		Long:              `Delete deletes groups and all offsets that they have committed. A group that has members stays. At a terminal it asks first; in a script it does not.`,
 		Args:              arguments(1, -1, "the name of a group"),
-		ValidArgsFunction: cobra.NoFileCompletions,
+		ValidArgsFunction: completeGroups(&c, -1),
 	}
 	c.flags(cmd)
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
@@ -41,29 +42,40 @@ func groupDeleteCommand() *cobra.Command {
 				return errors.Join(err, exitCode(1))
 			}
 		}
-		request := kmsg.NewPtrDeleteGroupsRequest()
-		request.Groups = names
-		responses, err := cl.request(cmd.Context(), request)
+		responses, err := cl.deleteGroups(cmd.Context(), names)
 		if err != nil {
 			return err
 		}
 		var failures failures
-		for _, response := range responses { // one of each coordinator
-			for _, group := range response.(*kmsg.DeleteGroupsResponse).Groups {
-				switch err := dial.Code(group.ErrorCode, nil); {
-				case err == nil:
-					fmt.Fprintf(cmd.OutOrStdout(), "Deleted group %s.\n", group.Group)
-				case errors.Is(err, kerr.GroupIDNotFound) && ifExists:
-				case errors.Is(err, kerr.GroupIDNotFound):
-					failures.add("there is no group %s; --if-exists makes that no error", group.Group)
-				case errors.Is(err, kerr.NonEmptyGroup):
-					failures.add("group %s has members; stop them, then delete it", group.Group)
-				default:
-					failures.add("group %s was not deleted: %w", group.Group, err)
-				}
+		for _, group := range responses {
+			switch err := dial.Code(group.ErrorCode, nil); {
+			case err == nil:
+				fmt.Fprintf(cmd.OutOrStdout(), "Deleted group %s.\n", group.Group)
+			case errors.Is(err, kerr.GroupIDNotFound) && ifExists:
+			case errors.Is(err, kerr.GroupIDNotFound):
+				failures.add("there is no group %s; --if-exists makes that no error", group.Group)
+			case errors.Is(err, kerr.NonEmptyGroup):
+				failures.add("group %s has members; stop them, then delete it", group.Group)
+			default:
+				failures.add("group %s was not deleted: %w", group.Group, err)
 			}
 		}
 		return failures.error()
 	}
 	return cmd
+}
+
+// deleteGroups asks the coordinators of groups to delete them.
+func (c *cluster) deleteGroups(ctx context.Context, names []string) (groups []kmsg.DeleteGroupsResponseGroup, err error) {
+	request := kmsg.NewPtrDeleteGroupsRequest()
+	request.Groups = names
+	var responses []kmsg.Response
+	err = dial.Settled(ctx, func() (err error) {
+		responses, err = c.request(ctx, request)
+		return err
+	})
+	for _, response := range responses {
+		groups = append(groups, response.(*kmsg.DeleteGroupsResponse).Groups...)
+	}
+	return groups, err
 }

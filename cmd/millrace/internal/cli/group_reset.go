@@ -45,7 +45,7 @@ Offsets before the start of a log or after its end become the start or the end.`
 		// The first word is a group, those after it are topics.
 		ValidArgsFunction: func(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
 			if len(args) == 0 {
-				return nil, cobra.ShellCompDirectiveNoFileComp
+				return completeGroups(&o.connection, 1)(cmd, args, word)
 			}
 			return completeTopics(&o.connection, -1)(cmd, args, word)
 		},
@@ -135,7 +135,11 @@ func groupReset(cmd *cobra.Command, o resetOptions, group string, topics []strin
 	if err := cl.checkReset(cmd, group, o.execute); err != nil {
 		return err
 	}
-	responses, err := cl.admin.FetchOffsets(cmd.Context(), group)
+	var responses kadm.OffsetResponses
+	err = dial.Settled(cmd.Context(), func() (err error) {
+		responses, err = cl.admin.FetchOffsets(cmd.Context(), group)
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("the offsets of group %s: %w", group, dial.Explain(err))
 	}
@@ -164,13 +168,17 @@ func groupReset(cmd *cobra.Command, o resetOptions, group string, topics []strin
 
 // checkReset sees that a group has no members, which a plan does without.
 func (c *cluster) checkReset(cmd *cobra.Command, group string, execute bool) error {
-	listed, err := c.admin.ListGroups(cmd.Context())
+	all, err := c.groups(cmd.Context())
 	if err != nil {
-		return fmt.Errorf("the groups of the cluster: %w", dial.Explain(err))
+		return err
 	}
-	state := listed[group].State
+	i := slices.IndexFunc(all, func(g groupLine) bool { return g.Group == group })
+	if i < 0 { // a reset makes it
+		return nil
+	}
+	state := all[i].State
 	switch {
-	case state == "" || state == "Empty" || state == "Dead":
+	case state == "Empty" || state == "Dead":
 		return nil
 	case execute:
 		return fmt.Errorf("group %s has members (it is %s), and goes on from its own offsets; stop them, then reset it", group, state)

@@ -56,6 +56,20 @@ const (
 	groupResetHead   = "GROUP           TOPIC           PARTITION  NEW-OFFSET"
 )
 
+// The first question about a group makes the topic of the groups, which takes a moment.
+func TestKafkaConsumerGroupsOfANewCluster(t *testing.T) {
+	for _, args := range []string{
+		"--describe --group g", "--reset-offsets --dry-run --group g --topic t --shift-by 1", "--delete --group g", "--delete-offsets --group g --topic t:0",
+	} {
+		s := newShell(t)
+		s.cluster.CreateTopic("t", 1)
+		_, out, stderr := s.tool("", "kafka-consumer-groups", append(strings.Fields(args), "--bootstrap-server", s.cluster.Addrs()[0])...)
+		if strings.Contains(out+stderr, "oordinator") || out+stderr == "" {
+			t.Errorf("%s: %s%s", args, out, stderr)
+		}
+	}
+}
+
 func TestKafkaConsumerGroups(t *testing.T) {
 	s := newShell(t)
 	s.cluster.CreateTopic("t", 2)

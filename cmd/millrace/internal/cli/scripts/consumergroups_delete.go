@@ -21,29 +21,7 @@ func (g *consumerGroups) delete() error {
 	if err != nil {
 		return err
 	}
-	c, cancel := g.bounded()
-	defer cancel()
-	failed := make(map[string]string)
-	var deleted []string
-	if len(names) > 0 {
-		request := kmsg.NewPtrDeleteGroupsRequest()
-		request.Groups = names
-		for _, shard := range g.admin.raw.RequestSharded(c, request) {
-			if shard.Err != nil {
-				for _, name := range shard.Req.(*kmsg.DeleteGroupsRequest).Groups {
-					failed[name] = javaText(shard.Err)
-				}
-				continue
-			}
-			for _, group := range shard.Resp.(*kmsg.DeleteGroupsResponse).Groups {
-				if err := dial.Code(group.ErrorCode, nil); err != nil {
-					failed[group.Group] = javaText(err)
-				} else {
-					deleted = append(deleted, "'"+group.Group+"'")
-				}
-			}
-		}
-	}
+	deleted, failed := g.requestDelete(names)
 	slices.Sort(deleted)
 	if len(failed) == 0 {
 		g.printf("Deletion of requested consumer groups (%s) was successful.\n", strings.Join(deleted, ", "))
@@ -57,6 +35,44 @@ func (g *consumerGroups) delete() error {
 		g.printf("\nThese consumer groups were deleted successfully: %s\n", strings.Join(deleted, ", "))
 	}
 	return nil
+}
+
+// requestDelete deletes groups and returns the names of those that are gone, and why the others are not. Groups
+// whose coordinator cannot answer yet are asked for again.
+func (g *consumerGroups) requestDelete(names []string) (deleted []string, failed map[string]string) {
+	c, cancel := g.bounded()
+	defer cancel()
+	failed = make(map[string]string)
+	dial.Settled(c, func() (unsettled error) { // what is left is in failed
+		if len(names) == 0 {
+			return nil
+		}
+		request := kmsg.NewPtrDeleteGroupsRequest()
+		request.Groups, names = names, nil
+		file := func(name string, err error) {
+			if err == nil {
+				delete(failed, name)
+				deleted = append(deleted, "'"+name+"'")
+				return
+			}
+			if failed[name] = javaText(err); dial.Unsettled(err) {
+				names, unsettled = append(names, name), err
+			}
+		}
+		for _, shard := range g.admin.raw.RequestSharded(c, request) {
+			if shard.Err != nil {
+				for _, name := range shard.Req.(*kmsg.DeleteGroupsRequest).Groups {
+					file(name, shard.Err)
+				}
+				continue
+			}
+			for _, group := range shard.Resp.(*kmsg.DeleteGroupsResponse).Groups {
+				file(group.Group, dial.Code(group.ErrorCode, nil))
+			}
+		}
+		return unsettled
+	})
+	return deleted, failed
 }
 
 // deleteOffsets deletes the offsets that a group has committed of topics, or of some of their partitions.

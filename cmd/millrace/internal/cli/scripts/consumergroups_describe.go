@@ -10,6 +10,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 
+	"github.com/millrace-io/millrace/cmd/millrace/internal/cli/scripts/dial"
 	"github.com/millrace-io/millrace/kafka"
 )
 
@@ -56,7 +57,12 @@ func (g *consumerGroups) describe() error {
 func (g *consumerGroups) described(names []string) (map[string]groupDescription, error) {
 	c, cancel := g.bounded()
 	defer cancel()
-	return g.admin.describeGroups(c, names)
+	var groups map[string]groupDescription
+	err := dial.Settled(c, func() (err error) {
+		groups, err = g.admin.describeGroups(c, names)
+		return err
+	})
+	return groups, err
 }
 
 // hasRows says what there is to say of the state of a group, and reports whether any of its rows are shown.
@@ -173,7 +179,11 @@ func (g *consumerGroups) assignments(group groupDescription) ([]assignedPartitio
 func (g *consumerGroups) committed(group string) (map[kafka.TopicPartition]kadm.Offset, error) {
 	c, cancel := g.bounded()
 	defer cancel()
-	responses, err := g.admin.FetchOffsets(c, group)
+	var responses kadm.OffsetResponses
+	err := dial.Settled(c, func() (err error) {
+		responses, err = g.admin.FetchOffsets(c, group)
+		return err
+	})
 	if err != nil {
 		return nil, nestedError(err)
 	}

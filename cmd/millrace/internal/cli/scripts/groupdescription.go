@@ -33,7 +33,7 @@ type describedMember struct {
 }
 
 // describeGroups describes groups by name. A group that is none of the consumer protocol, which the broker may
-// not know at all, is looked for among the classic ones.
+// not know at all, is looked for among the classic ones. A coordinator that cannot answer yet is an error.
 func (a *admin) describeGroups(ctx context.Context, names []string) (map[string]groupDescription, error) {
 	groups := make(map[string]groupDescription, len(names))
 	if len(names) == 0 {
@@ -56,6 +56,9 @@ func (a *admin) describeGroups(ctx context.Context, names []string) (map[string]
 				classic = append(classic, g.Group)
 				continue
 			}
+			if dial.Unsettled(err) {
+				return nil, err
+			}
 			groups[g.Group] = describeConsumerGroup(g, shard.Meta, err)
 		}
 	}
@@ -69,7 +72,11 @@ func (a *admin) describeGroups(ctx context.Context, names []string) (map[string]
 			return nil, shard.Err
 		}
 		for _, g := range shard.Resp.(*kmsg.DescribeGroupsResponse).Groups {
-			groups[g.Group] = describeClassicGroup(g, shard.Meta)
+			d := describeClassicGroup(g, shard.Meta)
+			if dial.Unsettled(d.err) {
+				return nil, d.err
+			}
+			groups[g.Group] = d
 		}
 	}
 	return groups, nil

@@ -109,7 +109,15 @@ type listedGroup struct{ name, kind, protocol, state string }
 func (g listedGroup) ofConsumers() bool { return g.protocol == "consumer" || g.protocol == "" }
 
 // listGroups asks every broker for its groups of some types, in some states; none is any.
-func (a *admin) listGroups(ctx context.Context, types, states []string) ([]listedGroup, error) {
+func (a *admin) listGroups(ctx context.Context, types, states []string) (groups []listedGroup, err error) {
+	err = dial.Settled(ctx, func() error {
+		groups, err = a.listGroupsOnce(ctx, types, states)
+		return err
+	})
+	return groups, err
+}
+
+func (a *admin) listGroupsOnce(ctx context.Context, types, states []string) ([]listedGroup, error) {
 	request := kmsg.NewPtrListGroupsRequest()
 	request.TypesFilter, request.StatesFilter = types, states
 	var groups []listedGroup
