@@ -106,7 +106,7 @@ func (g *Group) Heartbeat(h *Heartbeat, now time.Time) (*Step, error) {
 		g.noteBegan(g.noteHeard(m, old, changed, now), epoch, now)
 		records = append(records, g.epochRecord(epoch, hash))
 	} else {
-		g.seen = image // it brings nothing new, so nobody need look at it again
+		g.saw(image)
 		if old == nil {
 			g.note(history.Joined, m, 0, now) // what it reads brings a rebalance when it is resolved
 		}
@@ -282,7 +282,8 @@ func (g *Group) leave(h *Heartbeat, now time.Time) (*Step, error) {
 	return &Step{Records: g.dismiss(m, g.note(history.Left, m, 0, now), now), Response: response}, nil
 }
 
-// dismiss is the records that take a member out, for a cause.
+// dismiss is the records that take a member out, for a cause. Its timers stay: if the records cannot be stored it is still
+// there, and else they come to nothing.
 func (g *Group) dismiss(m *Member, cause history.Event, now time.Time) []coordinator.Record {
 	g.planAssignment(now)
 	image := g.env.Image()

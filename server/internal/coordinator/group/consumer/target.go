@@ -67,6 +67,14 @@ func hashOf(image *metadata.Image, topics []*metadata.Topic) int64 {
 	return int64(h.Sum64())
 }
 
+// saw notes that an image brings nothing new, so that nobody need look at it again.
+func (g *Group) saw(image *metadata.Image) {
+	if before := g.seen; before != image {
+		g.seen = image
+		g.env.Journal.Did(func() { g.seen = before }) // what the hash is compared with may be taken back
+	}
+}
+
 // assignor is the one that most members ask for, of two with as many the one whose name comes first; the default when
 // nobody asks.
 func (g *Group) assignor(members []*Member) assign.Assignor {
