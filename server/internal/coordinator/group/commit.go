@@ -1,6 +1,7 @@
 package group
 
 import (
+	"iter"
 	"time"
 
 	"github.com/millrace-io/millrace/internal/wire"
@@ -16,7 +17,7 @@ const commitKnowsGroups = 9
 // topics of the request must exist and have both name and id, as far as the gate knows them.
 func (c *Coordinator) OffsetCommit(request *wire.OffsetCommitRequest, version int16, done func(*wire.OffsetCommitResponse, error)) {
 	c.run(request.GroupID, func(s *Shard, now time.Time) (coordinator.Result, func(error)) {
-		who := committer{request.MemberID, request.GroupInstanceID, request.GenerationIDOrMemberEpoch, false, version}
+		who := committer{request.MemberID, request.GroupInstanceID, request.GenerationIDOrMemberEpoch, false, version, committed(request.Topics)}
 		if err := s.mayCommit(request.GroupID, who, now); err != nil {
 			return coordinator.Result{}, func(error) { done(nil, err) }
 		}
@@ -49,7 +50,7 @@ func (c *Coordinator) OffsetCommit(request *wire.OffsetCommitRequest, version in
 // TxnOffsetCommit commits offsets that count when the transaction of the producer does (KIP-447).
 func (c *Coordinator) TxnOffsetCommit(request *wire.TxnOffsetCommitRequest, version int16, done func(*wire.TxnOffsetCommitResponse, error)) {
 	c.run(request.GroupID, func(s *Shard, now time.Time) (coordinator.Result, func(error)) {
-		who := committer{request.MemberID, request.GroupInstanceID, request.GenerationIDOrMemberEpoch, true, version}
+		who := committer{request.MemberID, request.GroupInstanceID, request.GenerationIDOrMemberEpoch, true, version, c.sent(request.Topics)}
 		if err := s.mayCommit(request.GroupID, who, now); err != nil {
 			return coordinator.Result{}, func(error) { done(nil, err) }
 		}
@@ -82,6 +83,34 @@ type committer struct {
 	epoch         int32
 	transactional bool
 	version       int16
+	partitions    iter.Seq2[kafka.TopicID, int32]
+}
+
+// committed lists the partitions of a commit, by the ids of their topics.
+func committed(topics []wire.OffsetCommitRequestTopics) iter.Seq2[kafka.TopicID, int32] {
+	return func(yield func(kafka.TopicID, int32) bool) {
+		for _, t := range topics {
+			for _, p := range t.Partitions {
+				if !yield(t.TopicID, p.PartitionIndex) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// sent lists the partitions of a commit in a transaction.
+func (c *Coordinator) sent(topics []wire.TxnOffsetCommitRequestTopics) iter.Seq2[kafka.TopicID, int32] {
+	return func(yield func(kafka.TopicID, int32) bool) {
+		for _, t := range topics {
+			id := c.topicID(t.Name)
+			for _, p := range t.Partitions {
+				if !yield(id, p.PartitionIndex) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // mayCommit finds the group and reports whether it takes a commit. Who is no member of a group that there is not may:
@@ -97,7 +126,7 @@ func (s *Shard) mayCommit(id string, who committer, now time.Time) error {
 		}
 		return kafka.IllegalGeneration.Errorf("there is no group %q, and so no generation %d of it", id, who.epoch)
 	}
-	if err := g.CheckCommit(who.memberID, who.instance, who.epoch, who.transactional, who.version); err != nil {
+	if err := g.CheckCommit(who.memberID, who.instance, who.epoch, who.transactional, who.version, who.partitions); err != nil {
 		if kafka.CodeOf(err) == kafka.StaleMemberEpoch && !who.transactional && who.version < commitKnowsGroups {
 			return kafka.IllegalGeneration.Errorf("%v", err)
 		}

@@ -352,7 +352,7 @@ func (w *world) commit(args []string, o options) {
 	}
 	for _, word := range args[2:] {
 		topic, partition, offset := placeOf(word)
-		request.Topics = append(request.Topics, wire.OffsetCommitRequestTopics{Name: topic, Partitions: []wire.OffsetCommitRequestPartitions{{PartitionIndex: partition, CommittedOffset: offset, CommittedLeaderEpoch: -1, CommittedMetadata: &metadata}}})
+		request.Topics = append(request.Topics, wire.OffsetCommitRequestTopics{Name: topic, TopicID: w.c.topicID(topic), Partitions: []wire.OffsetCommitRequestPartitions{{PartitionIndex: partition, CommittedOffset: offset, CommittedLeaderEpoch: -1, CommittedMetadata: &metadata}}})
 	}
 	w.c.OffsetCommit(request, version, func(r *wire.OffsetCommitResponse, err error) {
 		if err != nil {
@@ -500,10 +500,10 @@ func (w *world) show(b record.Batch) {
 		case *wire.ConsumerGroupCurrentMemberAssignmentValue:
 			var has, loses []string
 			for _, t := range v.AssignedPartitions {
-				has = append(has, w.topic(t.TopicID, t.Partitions))
+				has = append(has, fmt.Sprintf("%s since %v", w.topic(t.TopicID, t.Partitions), t.AssignmentEpochs))
 			}
 			for _, t := range v.PartitionsPendingRevocation {
-				loses = append(loses, w.topic(t.TopicID, t.Partitions))
+				loses = append(loses, fmt.Sprintf("%s since %v", w.topic(t.TopicID, t.Partitions), t.AssignmentEpochs))
 			}
 			w.say("%s%s {%s} v%d: epoch %d after %d, state %d, has %v, loses %v", prefix, name, said, version, v.MemberEpoch, v.PreviousMemberEpoch, v.State, has, loses)
 		default:

@@ -1,8 +1,10 @@
 package group
 
 import (
+	"iter"
 	"time"
 
+	"github.com/millrace-io/millrace/kafka"
 	"github.com/millrace-io/millrace/server/internal/coordinator"
 )
 
@@ -28,8 +30,9 @@ type Group interface {
 	// whose subscriptions cannot be known says no.
 	Subscribed(topic string) bool
 	// CheckCommit reports whether who names itself so may commit offsets, by OffsetCommit of a version or, within a
-	// transaction, by TxnOffsetCommit. epoch is the generation or member epoch, -1 without membership.
-	CheckCommit(memberID string, instance *string, epoch int32, transactional bool, version int16) error
+	// transaction, by TxnOffsetCommit. epoch is the generation or member epoch, -1 without membership,
+	// partitions what is committed.
+	CheckCommit(memberID string, instance *string, epoch int32, transactional bool, version int16, partitions iter.Seq2[kafka.TopicID, int32]) error
 	// CheckFetch reports whether a member may read the group's offsets: nil and a negative epoch are those of
 	// everybody else, who always may.
 	CheckFetch(memberID *string, epoch int32) error

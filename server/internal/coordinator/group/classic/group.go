@@ -1,6 +1,7 @@
 package classic
 
 import (
+	"iter"
 	"slices"
 	"time"
 
@@ -118,7 +119,7 @@ func (g *Group) CheckDelete() error {
 }
 
 // CheckCommit reports whether who names itself so may commit offsets (group.Group).
-func (g *Group) CheckCommit(memberID string, instance *string, generation int32, transactional bool, _ int16) error {
+func (g *Group) CheckCommit(memberID string, instance *string, generation int32, transactional bool, _ int16, _ iter.Seq2[kafka.TopicID, int32]) error {
 	switch {
 	case generation < 0 && g.state == Empty:
 		return nil // an administrator, or a consumer that manages its partitions itself

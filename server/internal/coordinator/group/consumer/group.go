@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"iter"
 	"slices"
 	"time"
 
@@ -118,9 +119,12 @@ func (g *Group) Subscribed(topic string) bool {
 }
 
 // CheckCommit implements group.Group.
-func (g *Group) CheckCommit(memberID string, _ *string, epoch int32, transactional bool, version int16) error {
+func (g *Group) CheckCommit(memberID string, instance *string, epoch int32, transactional bool, version int16, partitions iter.Seq2[kafka.TopicID, int32]) error {
 	if epoch < 0 && g.members.Len() == 0 {
 		return nil
+	}
+	if transactional && epoch == -1 && memberID == "" && instance == nil {
+		return nil // a producer that was not told whose offsets it sends
 	}
 	m, ok := g.members.Get(memberID)
 	switch {
@@ -129,7 +133,21 @@ func (g *Group) CheckCommit(memberID string, _ *string, epoch int32, transaction
 	case !transactional && version < 9:
 		return kafka.UnsupportedVersion.Errorf("members of the consumer protocol commit by OffsetCommit version 9 and above, not %d", version)
 	}
+	if epoch < m.epoch {
+		return g.checkOlder(m, epoch, partitions)
+	}
 	return g.checkEpoch(m, epoch)
+}
+
+// checkOlder reports whether a member may commit in an epoch that it has left: it may for what it had then and has had
+// ever since (KIP-1251), so that its commits do not fail because it got something else meanwhile.
+func (g *Group) checkOlder(m *Member, epoch int32, partitions iter.Seq2[kafka.TopicID, int32]) error {
+	for topic, index := range partitions {
+		if since, has := m.gotIn(topic, index); !has || epoch < since {
+			return g.checkEpoch(m, epoch)
+		}
+	}
+	return nil
 }
 
 func (g *Group) checkEpoch(m *Member, epoch int32) error {

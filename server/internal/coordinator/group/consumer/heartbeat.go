@@ -277,6 +277,8 @@ func (g *Group) leave(h *Heartbeat, now time.Time) (*Step, error) {
 		g.note(history.LeftForNow, m, 0, now)
 		gone := *m
 		gone.before, gone.epoch, gone.revoking, gone.state = m.epoch, leftForNow, nil, stable
+		// Who comes back under another id may commit for them in any epoch, the one that went may not any more.
+		gone.since, gone.revokingSince = make([]int32, m.assigned.Len()), nil
 		return &Step{Records: []coordinator.Record{g.currentRecord(&gone)}, Response: response}, nil
 	}
 	return &Step{Records: g.dismiss(m, g.note(history.Left, m, 0, now), now), Response: response}, nil

@@ -38,6 +38,9 @@ type Member struct {
 	assigned      assign.Partitions
 	// revoking is what the member must give up before it gets on.
 	revoking assign.Partitions
+	// since and revokingSince are the epochs in which the member got assigned and revoking (KIP-1251), in their order.
+	// Invariant: one for each partition.
+	since, revokingSince []int32
 }
 
 // sameSubscription reports whether two members read the same.
@@ -54,6 +57,42 @@ func (m *Member) sameMetadata(o *Member) bool {
 	return m.sameSubscription(o) && equalText(m.Instance, o.Instance) && equalText(m.Rack, o.Rack) && m.ClientID == o.ClientID &&
 		m.Host == o.Host && m.RebalanceTimeoutMs == o.RebalanceTimeoutMs && equalText(m.Assignor, o.Assignor)
 }
+
+// dated lists the epochs of some partitions: those that are in had have theirs in since, all others the last one.
+func dated(some, had assign.Partitions, since []int32, otherwise int32) []int32 {
+	list := make([]int32, 0, some.Len())
+	at, before := 0, 0 // had[at] begins behind so many partitions
+	for _, t := range some {
+		for at < len(had) && had[at].Topic.Compare(t.Topic) < 0 {
+			before += len(had[at].Partitions)
+			at++
+		}
+		for _, p := range t.Partitions {
+			epoch := otherwise
+			if at < len(had) && had[at].Topic == t.Topic {
+				if i, found := slices.BinarySearch(had[at].Partitions, p); found {
+					epoch = since[before+i]
+				}
+			}
+			list = append(list, epoch)
+		}
+	}
+	return list
+}
+
+// gotIn returns the epoch in which the member got a partition that it may still work on.
+func (m *Member) gotIn(topic kafka.TopicID, index int32) (epoch int32, has bool) {
+	one := assign.Partitions{{Topic: topic, Partitions: []int32{index}}}
+	for _, epoch := range [...]int32{dated(one, m.assigned, m.since, never)[0], dated(one, m.revoking, m.revokingSince, never)[0]} {
+		if epoch != never {
+			return epoch, true
+		}
+	}
+	return never, false
+}
+
+// never is the epoch of a partition that a member does not have.
+const never = int32(-1)
 
 // owns reports whether a member may still work on a partition.
 func (m *Member) owns(topic kafka.TopicID, partition int32) bool {

@@ -1,6 +1,8 @@
 package consumer
 
 import (
+	"slices"
+
 	"github.com/millrace-io/millrace/kafka"
 	"github.com/millrace-io/millrace/server/internal/coordinator/group/assign"
 )
@@ -27,10 +29,12 @@ func (g *Group) reconcile(m *Member, target assign.Partitions, targetEpoch int32
 	waits := free.Len() < wanted.Len()
 	if losing.Len() > 0 && m.keeps(losing, owned) {
 		next.state, next.revoking = unrevoked, losing
+		next.since, next.revokingSince = dated(next.assigned, m.assigned, m.since, never), dated(losing, m.assigned, m.since, never)
 		return &next
 	}
-	next.revoking = nil
+	next.revoking, next.revokingSince = nil, nil
 	next.assigned = next.assigned.Union(free)
+	next.since = dated(next.assigned, m.assigned, m.since, targetEpoch)
 	if next.epoch != targetEpoch {
 		next.before, next.epoch = m.epoch, targetEpoch
 	}
@@ -48,9 +52,13 @@ func (g *Group) strip(m *Member, owned *assign.Partitions) *Member {
 		return m
 	}
 	next := *m
-	next.assigned = read
+	next.assigned, next.since = read, dated(read, m.assigned, m.since, never)
 	if losing := m.revoking.Union(m.assigned.Minus(read)); m.keeps(losing, owned) {
 		next.state, next.revoking = unrevoked, losing
+		next.revokingSince = dated(losing, m.assigned, m.since, never)
+		for i, epoch := range dated(losing, m.revoking, m.revokingSince, never) {
+			next.revokingSince[i] = max(next.revokingSince[i], epoch)
+		}
 	}
 	return &next
 }
@@ -73,5 +81,6 @@ func (m *Member) keeps(some assign.Partitions, owned *assign.Partitions) bool {
 
 // equalState reports whether two versions of a member are the same in what is stored of the assignment.
 func (m *Member) equalState(o *Member) bool {
-	return m.epoch == o.epoch && m.before == o.before && m.state == o.state && m.assigned.Equal(o.assigned) && m.revoking.Equal(o.revoking)
+	return m.epoch == o.epoch && m.before == o.before && m.state == o.state && m.assigned.Equal(o.assigned) && m.revoking.Equal(o.revoking) &&
+		slices.Equal(m.since, o.since) && slices.Equal(m.revokingSince, o.revokingSince)
 }

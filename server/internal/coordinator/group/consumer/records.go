@@ -25,11 +25,17 @@ func (g *Group) memberRecord(m *Member) coordinator.Record {
 
 func (g *Group) currentRecord(m *Member) coordinator.Record {
 	v := &wire.ConsumerGroupCurrentMemberAssignmentValue{MemberEpoch: m.epoch, PreviousMemberEpoch: m.before, State: int8(m.state)}
+	since := m.since
 	for _, t := range m.assigned {
-		v.AssignedPartitions = append(v.AssignedPartitions, wire.ConsumerGroupCurrentMemberAssignmentValueAssignedPartitions{TopicID: t.Topic, Partitions: t.Partitions})
+		n := len(t.Partitions)
+		v.AssignedPartitions = append(v.AssignedPartitions, wire.ConsumerGroupCurrentMemberAssignmentValueAssignedPartitions{TopicID: t.Topic, Partitions: t.Partitions, AssignmentEpochs: since[:n]})
+		since = since[n:]
 	}
+	since = m.revokingSince
 	for _, t := range m.revoking {
-		v.PartitionsPendingRevocation = append(v.PartitionsPendingRevocation, wire.ConsumerGroupCurrentMemberAssignmentValuePartitionsPendingRevocation{TopicID: t.Topic, Partitions: t.Partitions})
+		n := len(t.Partitions)
+		v.PartitionsPendingRevocation = append(v.PartitionsPendingRevocation, wire.ConsumerGroupCurrentMemberAssignmentValuePartitionsPendingRevocation{TopicID: t.Topic, Partitions: t.Partitions, AssignmentEpochs: since[:n]})
+		since = since[n:]
 	}
 	return coordinator.Record{Key: &wire.ConsumerGroupCurrentMemberAssignmentKey{GroupID: g.id, MemberID: m.ID}, Value: v}
 }

@@ -125,24 +125,52 @@ func (g *Group) replayCurrent(id string, v *wire.ConsumerGroupCurrentMemberAssig
 	m := *old
 	if v == nil {
 		m.epoch, m.before, m.state, m.assigned, m.revoking = leaveEpoch, leaveEpoch, stable, nil, nil
+		m.since, m.revokingSince = nil, nil
 	} else {
 		m.epoch, m.before, m.state = v.MemberEpoch, v.PreviousMemberEpoch, memberState(v.State)
-		assigned, revoking := assign.Set{}, assign.Set{}
+		assigned, revoking := dates{}, dates{}
 		for _, t := range v.AssignedPartitions {
-			for _, p := range t.Partitions {
-				assigned.Add(t.TopicID, p)
-			}
+			assigned.add(t.TopicID, t.Partitions, t.AssignmentEpochs, v.MemberEpoch)
 		}
 		for _, t := range v.PartitionsPendingRevocation {
-			for _, p := range t.Partitions {
-				revoking.Add(t.TopicID, p)
-			}
+			revoking.add(t.TopicID, t.Partitions, t.AssignmentEpochs, v.MemberEpoch)
 		}
-		m.assigned, m.revoking = assigned.Partitions(), revoking.Partitions()
+		m.assigned, m.since = assigned.list()
+		m.revoking, m.revokingSince = revoking.list()
 	}
 	g.hold(old, &m)
 	g.members.Set(id, &m)
 	return nil
+}
+
+// dates are partitions with the epochs in which a member got them.
+type dates map[partition]int32
+
+// add adds partitions of a topic. A coordinator that knew nothing of epochs has not stored them: then they are of the
+// member's.
+func (d dates) add(topic kafka.TopicID, partitions, epochs []int32, otherwise int32) {
+	for i, p := range partitions {
+		epoch := otherwise
+		if len(epochs) == len(partitions) {
+			epoch = epochs[i]
+		}
+		d[partition{topic, p}] = epoch
+	}
+}
+
+func (d dates) list() (assign.Partitions, []int32) {
+	set := assign.Set{}
+	for p := range d {
+		set.Add(p.topic, p.index)
+	}
+	all := set.Partitions()
+	since := make([]int32, 0, len(d))
+	for _, t := range all {
+		for _, p := range t.Partitions {
+			since = append(since, d[partition{t.Topic, p}])
+		}
+	}
+	return all, since
 }
 
 // hold notes who has which partitions, after a member's assignment has changed.
