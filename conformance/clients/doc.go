@@ -21,6 +21,8 @@
 //
 // Bytes are written as x and their hexadecimal digits, or null.
 //
+// The drivers are members of groups as well, as the package groups describes it.
+//
 // A client that cannot be installed is a failure, not a skip. CLIENT_RECORDS sets how many packages the matrix takes
 // (3000), CLIENT_BYTES makes TestBulk take so many bytes through each client, and CLIENT_SERVER=kafka runs all of it
 // against Apache Kafka.

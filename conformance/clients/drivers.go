@@ -9,8 +9,10 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"testing"
 	"time"
 
+	"github.com/millrace-io/millrace/conformance/kafka/oracle"
 	"github.com/millrace-io/millrace/conformance/process"
 )
 
@@ -150,6 +152,21 @@ func javaDriver(classPath func() string) *driver {
 	}, func(files, classes string) []string {
 		return []string{"java", "-Xmx512m", "-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "-cp", classes + ":" + classPath(), "Driver"}
 	})
+}
+
+// Command is the command line of the driver of aiokafka, confluent-kafka, kafkajs or java, for the tests of other rooms.
+func Command(t testing.TB, client string, args ...string) []string {
+	t.Helper()
+	d := map[string]*driver{"aiokafka": pythonDriver("aiokafka"), "confluent-kafka": pythonDriver("confluent"), "kafkajs": nodeDriver("kafkajs"),
+		"java": javaDriver(func() string { return oracle.ClassPath(t, "broker") })}[client]
+	if d == nil {
+		t.Fatalf("there is no driver of %s", client)
+	}
+	line, err := d.line(args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return line
 }
 
 // line is the driver's command line.

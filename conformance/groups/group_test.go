@@ -18,6 +18,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/millrace-io/millrace/conformance/clients"
 	"github.com/millrace-io/millrace/conformance/kafka/oracle"
 	"github.com/millrace-io/millrace/conformance/node"
 )
@@ -154,8 +155,13 @@ func (g *group) join(t *testing.T, names ...string) {
 func (g *group) joinAs(t *testing.T, name string, s spec) {
 	t.Helper()
 	library, _, _ := strings.Cut(name, "/")
-	line := []string{os.Args[0], library}
-	r := &running{cmd: exec.Command(line[0], append(line[1:], s.words()...)...), done: make(chan struct{})}
+	var line []string
+	if libraries[library] != nil {
+		line = append([]string{os.Args[0], library}, s.words()...)
+	} else {
+		line = clients.Command(t, library, s.words()...)
+	}
+	r := &running{cmd: exec.Command(line[0], line[1:]...), done: make(chan struct{})}
 	r.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	r.cmd.Stderr = &r.errOut
 	in, err := r.cmd.StdinPipe()

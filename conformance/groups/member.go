@@ -200,7 +200,7 @@ func member(library string, s spec, in io.Reader, out io.Writer) error {
 			}
 		})
 	}
-	for {
+	for begun := 0; ; {
 		select {
 		case <-leave:
 			return c.close()
@@ -218,6 +218,10 @@ func member(library string, s spec, in io.Reader, out io.Writer) error {
 				t.end(m)
 			}
 		}
+		if begun += len(messages); begun < 10 && len(messages) > 0 {
+			continue // and commits every ten, and when nothing comes
+		}
+		begun = 0
 		if next := t.ripe(); len(next) > 0 {
 			if sure, err := c.commit(next); err != nil {
 				t.mu.Lock()

@@ -2,6 +2,9 @@
 
 import hashlib
 import struct
+import sys
+import threading
+import time
 
 
 def records(path):
@@ -46,3 +49,20 @@ def print_record(offset, timestamp, key, value, headers):
 
 def answer(*words):
     print(*(str(w).replace("\n", " ") for w in words), flush=True)
+
+
+def settings(words):
+    """The NAME=VALUE words of a member, numbers as such."""
+    pairs = dict(w.split("=", 1) for w in words)
+    return {name: int(value) if name in ("session", "heartbeat", "workers") else value for name, value in pairs.items()}
+
+
+def tell(kind, *words):
+    print(time.time_ns(), kind, *words, flush=True)
+
+
+def end_of_input():
+    """An event that is set when there is no more input: the member shall leave."""
+    ended = threading.Event()
+    threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
+    return ended

@@ -5,9 +5,11 @@ import pathlib
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.errors import KafkaError
-from records import Digests, answer, parse_put, print_record, records
+from records import Digests, answer, end_of_input, parse_put, print_record, records, settings, tell
 
 
 async def write(bootstrap, partitions, path, topic, codec):
@@ -87,9 +89,39 @@ async def session(bootstrap):
         await producer.stop()
 
 
+class Listener(ConsumerRebalanceListener):
+    async def on_partitions_assigned(self, assigned):
+        tell("assigned", *(tp.partition for tp in assigned))
+
+    async def on_partitions_revoked(self, revoked):
+        tell("revoked", *(tp.partition for tp in revoked))
+
+
+async def member(bootstrap, s):
+    assignors = {"range": RangePartitionAssignor, "roundrobin": RoundRobinPartitionAssignor}
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, group_id=s["group"], enable_auto_commit=False, auto_offset_reset="earliest", fetch_max_wait_ms=100, retry_backoff_ms=100,
+                                session_timeout_ms=s["session"], heartbeat_interval_ms=s["heartbeat"], group_instance_id=s["instance"] or None, partition_assignment_strategy=(assignors[s["assignor"]],))
+    consumer.subscribe([s["topic"]], listener=Listener())
+    await consumer.start()
+    ended = end_of_input()
+    while not ended.is_set():
+        for tp, messages in (await consumer.getmany(timeout_ms=100, max_records=1)).items():
+            for m in messages:
+                tell("read", m.partition, m.offset)
+            try:
+                await consumer.commit({tp: messages[-1].offset + 1})
+                tell("committed", tp.partition, messages[-1].offset + 1)
+            except KafkaError as e:
+                tell("refused", repr(e).replace("\n", " "))
+    tell("revoked", *(tp.partition for tp in consumer.assignment()))  # it calls no listener when it leaves
+    await consumer.stop()
+
+
 async def main(verb, bootstrap, *rest):
     if verb == "session":
         await session(bootstrap)
+    elif verb == "member":
+        await member(bootstrap, settings(rest))
     elif verb == "write":
         for pair in rest[2:]:
             await write(bootstrap, int(rest[0]), rest[1], *pair.split("="))

@@ -5,7 +5,7 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition, OFFSET_BEGINNING
-from records import Digests, answer, parse_put, print_record, records
+from records import Digests, answer, end_of_input, parse_put, print_record, records, settings, tell
 
 
 def write(bootstrap, partitions, path, topic, codec):
@@ -92,9 +92,41 @@ def session(bootstrap):
             answer("error", e)
 
 
+def member(bootstrap, s):
+    config = {"bootstrap.servers": bootstrap, "group.id": s["group"], "enable.auto.commit": False, "auto.offset.reset": "earliest", "fetch.wait.max.ms": 100, "reconnect.backoff.max.ms": 500}
+    if s["protocol"] == "consumer":
+        config |= {"group.protocol": "consumer", "group.remote.assignor": s["assignor"]}
+    else:
+        config |= {"session.timeout.ms": s["session"], "heartbeat.interval.ms": s["heartbeat"], "partition.assignment.strategy": s["assignor"]}
+    if s["instance"]:
+        config["group.instance.id"] = s["instance"]
+    consumer, ended = Consumer(config), end_of_input()
+
+    def told(kind):
+        return lambda _, partitions: tell(kind, *(tp.partition for tp in partitions))
+
+    consumer.subscribe([s["topic"]], on_assign=told("assigned"), on_revoke=told("revoked"), on_lost=told("lost"))
+    while not ended.is_set():
+        m = consumer.poll(0.1)
+        if m is None or m.error():
+            if m and m.error().fatal():
+                raise KafkaException(m.error())
+            continue
+        tell("read", m.partition(), m.offset())
+        try:
+            if error := consumer.commit(m, asynchronous=False)[0].error:
+                raise KafkaException(error)
+            tell("committed", m.partition(), m.offset() + 1)
+        except KafkaException as e:
+            tell("refused", str(e).replace("\n", " "))
+    consumer.close()
+
+
 verb, bootstrap, *rest = sys.argv[1:]
 if verb == "session":
     session(bootstrap)
+elif verb == "member":
+    member(bootstrap, settings(rest))
 elif verb == "write":
     for pair in rest[2:]:
         write(bootstrap, int(rest[0]), rest[1], *pair.split("="))

@@ -4,21 +4,27 @@ import java.io.BufferedReader;
 import java.io.DataInputStream;
 import java.io.EOFException;
 import java.io.FileInputStream;
+import java.io.IOException;
 import java.io.InputStreamReader;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.security.MessageDigest;
 import java.time.Duration;
+import java.time.Instant;
+import java.util.Collection;
 import java.util.HashMap;
 import java.util.HexFormat;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Properties;
+import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.atomic.AtomicReference;
+import org.apache.kafka.clients.consumer.ConsumerRebalanceListener;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
+import org.apache.kafka.clients.consumer.OffsetAndMetadata;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.common.KafkaException;
@@ -31,6 +37,15 @@ public class Driver {
     public static void main(String[] args) throws Exception {
         if (args[0].equals("session")) {
             session(args[1]);
+            return;
+        }
+        if (args[0].equals("member")) {
+            Map<String, String> settings = new HashMap<>();
+            for (String word : List.of(args).subList(2, args.length)) {
+                String[] pair = word.split("=", 2);
+                settings.put(pair[0], pair[1]);
+            }
+            member(args[1], settings);
             return;
         }
         int partitions = Integer.parseInt(args[2]);
@@ -168,6 +183,78 @@ public class Driver {
                         line.append(" ").append(word(h.key().getBytes(StandardCharsets.UTF_8))).append(":").append(word(h.value()));
                     }
                     System.out.println(line);
+                }
+            }
+        }
+    }
+
+    static void tell(String kind, Object... words) {
+        Instant now = Instant.now();
+        StringBuilder line = new StringBuilder().append(now.getEpochSecond() * 1_000_000_000L + now.getNano()).append(' ').append(kind);
+        for (Object w : words) {
+            line.append(' ').append(w);
+        }
+        System.out.println(line);
+    }
+
+    static Object[] numbers(Collection<TopicPartition> partitions) {
+        return partitions.stream().map(TopicPartition::partition).toArray();
+    }
+
+    static void member(String bootstrap, Map<String, String> s) throws Exception {
+        Properties config = new Properties();
+        config.put("bootstrap.servers", bootstrap);
+        config.put("group.id", s.get("group"));
+        config.put("enable.auto.commit", "false");
+        config.put("auto.offset.reset", "earliest");
+        config.put("fetch.max.wait.ms", "100");
+        config.put("max.poll.records", "1");
+        if (s.get("protocol").equals("consumer")) {
+            config.put("group.protocol", "consumer");
+            config.put("group.remote.assignor", s.get("assignor"));
+        } else {
+            config.put("session.timeout.ms", s.get("session"));
+            config.put("heartbeat.interval.ms", s.get("heartbeat"));
+            config.put("partition.assignment.strategy", Map.of("range", "org.apache.kafka.clients.consumer.RangeAssignor", "roundrobin", "org.apache.kafka.clients.consumer.RoundRobinAssignor",
+                    "cooperative-sticky", "org.apache.kafka.clients.consumer.CooperativeStickyAssignor").get(s.get("assignor")));
+        }
+        if (!s.get("instance").isEmpty()) {
+            config.put("group.instance.id", s.get("instance"));
+        }
+        CountDownLatch ended = new CountDownLatch(1);
+        Thread input = new Thread(() -> {
+            try {
+                System.in.readAllBytes();
+            } catch (IOException closed) {
+                // It ended as well.
+            }
+            ended.countDown();
+        });
+        input.setDaemon(true);
+        input.start();
+        try (KafkaConsumer<byte[], byte[]> consumer = new KafkaConsumer<>(config, new ByteArrayDeserializer(), new ByteArrayDeserializer())) {
+            consumer.subscribe(List.of(s.get("topic")), new ConsumerRebalanceListener() {
+                public void onPartitionsAssigned(Collection<TopicPartition> partitions) {
+                    tell("assigned", numbers(partitions));
+                }
+
+                public void onPartitionsRevoked(Collection<TopicPartition> partitions) {
+                    tell("revoked", numbers(partitions));
+                }
+
+                public void onPartitionsLost(Collection<TopicPartition> partitions) {
+                    tell("lost", numbers(partitions));
+                }
+            });
+            while (ended.getCount() > 0) {
+                for (ConsumerRecord<byte[], byte[]> r : consumer.poll(Duration.ofMillis(100))) {
+                    tell("read", r.partition(), r.offset());
+                    try {
+                        consumer.commitSync(Map.of(new TopicPartition(r.topic(), r.partition()), new OffsetAndMetadata(r.offset() + 1)));
+                        tell("committed", r.partition(), r.offset() + 1);
+                    } catch (KafkaException e) {
+                        tell("refused", e.toString().replace('\n', ' '));
+                    }
                 }
             }
         }
