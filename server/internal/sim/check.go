@@ -21,7 +21,11 @@ func (w *world) check() {
 // checkOwners: of the members of a consumer group, as far as the coordinator counts them, no two take a partition for
 // their own.
 func (w *world) checkOwners() {
-	holders := map[string]string{}
+	type held struct {
+		group string
+		owned
+	}
+	holders := map[held]string{}
 	for _, m := range w.members {
 		m, ok := m.(*consumerMember)
 		if !ok || m.dead {
@@ -31,7 +35,7 @@ func (w *world) checkOwners() {
 			continue // fenced, and about to hear of it
 		}
 		for _, o := range m.owned {
-			key := fmt.Sprintf("%s %x/%d", m.in.name, o.topic[15], o.index)
+			key := held{m.in.name, o}
 			if other, taken := holders[key]; taken {
 				w.fail("a partition has one owner", "%s and %s of %s both own %s/%d", other, m.name, m.in.name, w.nameOf(o.topic), o.index)
 			}

@@ -71,6 +71,9 @@ type open struct {
 	answered bool
 }
 
+// unheard is the call of a request whose answer nobody hears: its connection is closed.
+const unheard = -1
+
 // ask sends a request. waits is how long the group itself may let it wait, patience how long the client does.
 func (c *client) ask(what string, waits, patience time.Duration, deliver func(answer), silence func()) {
 	w := c.w
@@ -79,11 +82,12 @@ func (c *client) ask(what string, waits, patience time.Duration, deliver func(an
 	if w.trouble(0.03) {
 		w.say("%s: %s is lost", c.name, what)
 	} else {
-		c.travel(what, waits, call, deliver)
 		if w.trouble(0.03) {
-			c.travel(what+" again", waits, call, deliver)
+			c.travel(what, waits, unheard, deliver)
+			what += " again"
 			c.repeated = true
 		}
+		c.travel(what, waits, call, deliver)
 	}
 	c.later(patience, func() {
 		if c.call == call {

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 )
@@ -22,39 +24,69 @@ func number(t *testing.T, key string, otherwise uint64) uint64 {
 	return n
 }
 
-// TestSeeds runs SIM_SEEDS seeds from SIM_SEED on, and tells SIM_LAST events of one that fails; without them a few hundred, as far as some seconds carry.
+// TestSeeds runs SIM_SEEDS seeds from SIM_SEED on, and tells SIM_LAST events of one that fails; without them a few
+// hundred, as far as some seconds carry.
 func TestSeeds(t *testing.T) {
 	first, seeds := number(t, "SIM_SEED", 1), number(t, "SIM_SEEDS", 0)
 	remembered = int(number(t, "SIM_LAST", uint64(remembered)))
-	limit := 8 * time.Second
+	limit := 24 * time.Hour
 	if seeds == 0 {
-		seeds = 300
-	} else {
-		limit = 24 * time.Hour
+		seeds, limit = 300, 6*time.Second
 	}
 	began := time.Now()
+	var mu sync.Mutex
 	var sum Report
-	n := uint64(0)
-	for ; n < seeds && time.Since(began) < limit; n++ {
-		r, err := Run(first+n, NoBug)
-		if err != nil {
-			t.Fatalf("%v\nto see it again: SIM_SEED=%d SIM_SEEDS=1 go test -run TestSeeds ./server/internal/sim", err, first+n)
+	ran, failed := uint64(0), map[uint64]error{}
+	next := func(done *Report, err error) (seed uint64, more bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		if done != nil {
+			ran++
+			sum.add(done)
+			if err != nil {
+				failed[done.Seed] = err
+			}
+			if ran%1000 == 0 {
+				t.Logf("%d seeds after %v", ran, time.Since(began).Round(time.Second))
+			}
 		}
-		if r.Events < minEvents || r.Crashes == 0 || r.LostLeaderships == 0 || r.Deaths == 0 {
-			t.Fatalf("seed %d did not do enough: %+v", first+n, r)
+		if len(failed) > 0 || seeds == 0 || time.Since(began) > limit {
+			return 0, false
 		}
-		sum.Events += r.Events
-		sum.Crashes += r.Crashes
-		sum.LostLeaderships += r.LostLeaderships
-		sum.Deaths += r.Deaths
-		sum.Commits += r.Commits
-		sum.Reloads += r.Reloads
+		first, seeds = first+1, seeds-1
+		return first - 1, true
 	}
-	if n > 10 && (sum.Commits == 0 || sum.Reloads == 0) {
+	from := first
+	var workers sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		workers.Go(func() {
+			for seed, more := next(nil, nil); more; {
+				r, err := Run(seed, NoBug)
+				if err == nil && (r.Events < minEvents || r.Crashes == 0 || r.LostLeaderships == 0 || r.Deaths == 0) {
+					err = fmt.Errorf("seed %d did not do enough: %+v", seed, r)
+				}
+				seed, more = next(&r, err)
+			}
+		})
+	}
+	workers.Wait()
+	for seed, err := range failed {
+		t.Errorf("%v\nto see it again: SIM_SEED=%d SIM_SEEDS=1 go test -run TestSeeds ./server/internal/sim", err, seed)
+	}
+	if ran > 10 && (sum.Commits == 0 || sum.Reloads == 0) {
 		t.Errorf("no commit was acknowledged, or no reload compared: %+v", sum)
 	}
 	t.Logf("%d seeds from %d on: %d events, %d crashes, %d lost leaderships, %d deaths, %d acknowledged commits, %d reloads compared",
-		n, first, sum.Events, sum.Crashes, sum.LostLeaderships, sum.Deaths, sum.Commits, sum.Reloads)
+		ran, from, sum.Events, sum.Crashes, sum.LostLeaderships, sum.Deaths, sum.Commits, sum.Reloads)
+}
+
+func (r *Report) add(o *Report) {
+	r.Events += o.Events
+	r.Crashes += o.Crashes
+	r.LostLeaderships += o.LostLeaderships
+	r.Deaths += o.Deaths
+	r.Commits += o.Commits
+	r.Reloads += o.Reloads
 }
 
 // TestSameSeedSameRun: a run is its seed, to the bit.
