@@ -411,9 +411,10 @@ var incrementalBad = []move{
 			w.incremental(kafka.ResourceTopic, w.topic().name, true, change{op, "retention.ms", ptr("")})
 		}
 	},
-	func(w *world) { // operations that there are not
+	func(w *world) { // operations that there are not, at which Apache Kafka's controller resigns: the broker is asked
 		for _, op := range []int8{-1, 4, 127} {
 			w.incremental(kafka.ResourceTopic, w.topic().name, true, change{op, "cleanup.policy", ptr("compact")})
+			w.last().Conn = ""
 		}
 	},
 	func(w *world) { // lists of what is no list, and keys that there are not

@@ -73,11 +73,12 @@ var produceValid = []move{
 		})
 	},
 	func(w *world) { // acks=0 has no answer; the next request shows what came of it
-		w.produceOnce(0)
-		t := w.topic()
-		p := t.part(w)
-		w.add(Step{What: "await the unacknowledged", Settle: func(s *Side) (bool, error) { return true, nil }})
-		w.listOffsets(t, p, kafka.TimestampEarliest, -1)
+		t := w.makeTopic(1, nil)
+		b := w.batch(1 + w.IntN(3))
+		w.produce(t, 0, b, 0)
+		t.partitions[0].end = int64(len(b.records))
+		w.add(Step{What: "await the unacknowledged", Settle: reached(t.name, t.partitions[0].end)})
+		w.listOffsets(t, 0, kafka.TimestampEarliest, -1)
 	},
 	func(w *world) { // an idempotent producer: in order, the same again, in order
 		id := w.newProducer()
@@ -134,6 +135,9 @@ var produceValid = []move{
 		a, b := w.batch(2), w.batch(1)
 		t := w.topic()
 		p := t.part(w)
+		if t == u {
+			p = 0
+		}
 		w.produceTo(-1, func(s *Side) []wire.ProduceRequestTopicData {
 			return []wire.ProduceRequestTopicData{
 				{Name: u.name, TopicID: s.TopicIDs[u.name], PartitionData: []wire.ProduceRequestPartitionData{{Index: 1, Records: a.bytes(s)}}},

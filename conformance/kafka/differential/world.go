@@ -224,6 +224,22 @@ func served(name string, partitions int) func(s *Side) (bool, error) {
 	}
 }
 
+// reached waits until the first partition of a topic has come to an offset.
+func reached(name string, end int64) func(s *Side) (bool, error) {
+	return func(s *Side) (bool, error) {
+		l := wire.NewListOffsetsRequest()
+		l.ReplicaID = -1
+		one := wire.NewListOffsetsRequestPartitions()
+		one.Timestamp = kafka.TimestampLatest
+		l.Topics = []wire.ListOffsetsRequestTopics{{Name: name, Partitions: []wire.ListOffsetsRequestPartitions{one}}}
+		reply, err := s.call(l, wire.KeyListOffsets, 7)
+		if err != nil {
+			return false, err
+		}
+		return reply.(*wire.ListOffsetsResponse).Topics[0].Partitions[0].Offset >= end, nil
+	}
+}
+
 // gone waits until the broker no longer knows a topic.
 func gone(name string) func(s *Side) (bool, error) {
 	return func(s *Side) (bool, error) {
