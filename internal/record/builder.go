@@ -150,8 +150,8 @@ func (h *Header) put(dst []byte) {
 }
 
 // Recompress appends to dst the batch with its records compressed by another codec, or by the same one again, and
-// returns it with dst before it. Everything else is as it was; the records themselves are not looked at. d and c may
-// be nil. The errors are those of decompression.
+// returns it with dst before it. The records themselves are not looked at, and what the header says stays, but for
+// attributes that a batch made anew does not have: a delete horizon, and those without a meaning. d and c may be nil. The errors are those of decompression.
 func Recompress(dst []byte, b Batch, codec Codec, level int, d *Decompressor, c *Compressor) ([]byte, error) {
 	if d == nil {
 		d = &Decompressor{}
@@ -180,7 +180,7 @@ func Recompress(dst []byte, b Batch, codec Codec, level int, d *Decompressor, c 
 	}
 	to := Batch(out[start:])
 	binary.BigEndian.PutUint32(to[offLength:], uint32(len(to)-LogOverhead))
-	binary.BigEndian.PutUint16(to[offAttributes:], uint16(b.Attributes()&^attrCodec|int16(codec)))
+	binary.BigEndian.PutUint16(to[offAttributes:], uint16(b.Attributes()&attrKnown&^(attrDeleteHorizon|attrCodec)|int16(codec)))
 	to.sign()
 	return out, nil
 }

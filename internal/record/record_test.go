@@ -114,6 +114,19 @@ func TestRoundTripOfEveryCodec(t *testing.T) {
 	}
 }
 
+func TestRecompressLeavesOutWhatABatchMadeAnewDoesNotHave(t *testing.T) {
+	b := Batch(plainBatch(t))
+	binary.BigEndian.PutUint16(b[offAttributes:], uint16(b.Attributes())|attrDeleteHorizon|0x200)
+	b.sign()
+	out, err := Recompress(nil, b, CodecGzip, LevelDefault, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := Batch(out).Attributes(); got != int16(CodecGzip) || Batch(out).CheckCRC() != nil {
+		t.Fatalf("attributes %#x, want only the codec's", got)
+	}
+}
+
 func TestNextAndParseHeaderTellWhatIsWrong(t *testing.T) {
 	good := plainBatch(t)
 	change := func(at int, bytes ...byte) []byte {
