@@ -10,6 +10,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/millrace-io/millrace/kafkatest"
 )
@@ -173,5 +174,58 @@ func TestAGroupSharesATopic(t *testing.T) {
 	slices.Sort(got)
 	if want := []string{"third-0-0", "third-1-0", "third-2-0", "third-3-0"}; !slices.Equal(got, want) {
 		t.Errorf("went on with %v, want %v", got, want)
+	}
+}
+
+// The same by the consumer protocol (KIP-848), whose assignments the coordinator makes, of topics by name and by
+// regular expression.
+func TestAGroupOfTheConsumerProtocolSharesATopic(t *testing.T) {
+	c := kafkatest.Start(t, kafkatest.Property("group.consumer.heartbeat.interval.ms", "100"), kafkatest.Property("group.consumer.assignment.interval.ms", "0"))
+	c.CreateTopic("t", 4)
+	producer := c.Client(kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	produceTo(t, producer, 4, 5, "first")
+	join := func(group string, options ...kgo.Opt) *reader {
+		return newReader(t, c, group, append(options, kgo.ServerSideBalancer(), kgo.Balancers(kgo.RangeBalancer()))...)
+	}
+
+	a, b := join("g"), join("g")
+	settle(t, 4, 2, a, b)
+	all := slices.Concat(a.read(t, 10), b.read(t, 10))
+	slices.Sort(all)
+	if len(slices.Compact(all)) != 20 {
+		t.Errorf("read %v", all)
+	}
+	describe := func() kmsg.ConsumerGroupDescribeResponseGroup {
+		t.Helper()
+		request := kmsg.NewPtrConsumerGroupDescribeRequest()
+		request.Groups = []string{"g"}
+		response, err := request.RequestWith(context.Background(), producer)
+		if err != nil || len(response.Groups) != 1 || response.Groups[0].ErrorCode != 0 {
+			t.Fatalf("described as %+v, %v", response, err)
+		}
+		return response.Groups[0]
+	}
+	if g := describe(); g.AssignorName != "range" || len(g.Members) != 2 {
+		t.Errorf("described as %+v", g)
+	}
+	b.client.Close() // leaves
+	settle(t, 4, 4, a)
+
+	// The members outlive the coordinator: the next one goes on where it was.
+	epoch := describe().Epoch
+	c.Restart()
+	produceTo(t, producer, 4, 2, "second")
+	if got := a.read(t, 8); len(got) != 8 {
+		t.Errorf("after the other left: %v", got)
+	}
+	if g := describe(); g.Epoch != epoch || len(g.Members) != 1 {
+		t.Errorf("in epoch %d before a restart, then %+v", epoch, g)
+	}
+	a.client.Close()
+
+	r := join("by expression", kgo.ConsumeRegex(), kgo.ConsumeTopics("^t$"))
+	settle(t, 4, 4, r)
+	if got := r.read(t, 28); len(got) != 28 {
+		t.Errorf("by a regular expression: %v", got)
 	}
 }

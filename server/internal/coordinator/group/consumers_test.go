@@ -13,6 +13,14 @@ import (
 func init() {
 	commands["beat"] = (*world).beat
 	commands["describeconsumers"] = (*world).describeConsumers
+	commands["groupconfig"] = (*world).groupConfig
+}
+
+// groupConfig GROUP key=value…: settings of the group's own.
+func (w *world) groupConfig(args []string, o options) {
+	for key, value := range o {
+		w.apply(&wire.ConfigRecord{ResourceType: int8(kafka.ResourceGroup), ResourceName: args[0], Name: key, Value: &value})
+	}
 }
 
 // owned reads topic/0+1+2,u/3 as partitions by topic id.
@@ -78,7 +86,11 @@ func (w *world) beat(args []string, o options) {
 			return
 		}
 		m.id, m.generation = *r.MemberID, r.MemberEpoch
-		w.say("%s: epoch %d%s", args[0], r.MemberEpoch, w.assignment(r.Assignment))
+		often := ""
+		if r.HeartbeatIntervalMs != 5000 && r.MemberEpoch >= 0 {
+			often = fmt.Sprintf(", beats every %d ms", r.HeartbeatIntervalMs)
+		}
+		w.say("%s: epoch %d%s%s", args[0], r.MemberEpoch, w.assignment(r.Assignment), often)
 	})
 }
 
