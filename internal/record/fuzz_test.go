@@ -81,6 +81,7 @@ func FuzzRecords(f *testing.F) {
 				}
 				_, _, _ = b.Marker(d)
 			}
+			_, _ = ParseMessageHeader(buf)
 			if m, _, err := NextMessage(buf); err == nil && m != nil {
 				for _, err := range m.Records(d) {
 					if err != nil {
