@@ -426,6 +426,37 @@ func TestCloseAnswersEverybody(t *testing.T) {
 	w.expect(w.get("a"), "NOT_COORDINATOR")
 }
 
+func TestWorkAside(t *testing.T) {
+	release, did := make(chan struct{}), make(chan string, 4)
+	w := newWorld(t, func(o *Options[*tally]) { o.Go = func(work func()) { go work() } }) // one loader
+	w.Start()
+	work := func(name string) {
+		w.Aside(func() (then func()) {
+			did <- name
+			<-release
+			return func() { did <- name + " told" }
+		})
+	}
+	work("a")
+	work("a")
+	if got := <-did; got != "a" || len(did) > 0 {
+		t.Errorf("%s, and %d more at the same time", got, len(did))
+	}
+	close(release)
+	w.Close() // waits for both
+	if len(did) != 3 {
+		t.Errorf("%d of 3 were done when it was closed", len(did))
+	}
+	for len(did) > 0 {
+		<-did
+	}
+	work("b")
+	w.Runtime.loads.Wait()
+	if len(did) > 0 {
+		t.Errorf("%s was done after it was closed", <-did)
+	}
+}
+
 // Random requests, commits, refused appends and lost leaderships at any point: what is answered as done is there for
 // ever, what is read was committed, and the state is what the log says.
 func TestNothingAnsweredIsLost(t *testing.T) {

@@ -14,5 +14,11 @@
 //	   ▲                                                                                 │
 //	   └──────────────────────────── the others have given up ──────────────────────────┘
 //
+// Changes that come within the assignment interval of the last target share the next one (KIP-1263), which a timer makes.
+//
+// What a regular expression stands for is looked up outside of all locks, at most every ten seconds in a group, and is a
+// record too; a new one stands for nothing until then. A partition keeps the epoch in which its member got it: commits of
+// any epoch since then count (KIP-1251).
+//
 // All of this is replayed from records, the same that Kafka writes; only deadlines are not.
 package consumer
