@@ -11,4 +11,6 @@ const (
 	KeepsTheDead
 	// TakesOldCommits lets a commit of an old generation through, in the name of a member of the newest.
 	TakesOldCommits
+	// LeavesUnsynced takes what was appended for committed, without a sync of the disk.
+	LeavesUnsynced
 )

@@ -3,6 +3,8 @@
 //
 //	sim.go       the heap of events, the dice, the transcript
 //	node.go      the coordinator and its log: crashes, lost leaderships, refused appends, late syncs, sleep
+//	disk.go      the log as a commitlog on a disk in memory, which forgets in a crash what was not synced; every other run
+//	             has one
 //	client.go    a member's connection: what it sends arrives late, twice, or not at all, but in order
 //	classic.go   a member of a classic group, with an assignor of its own
 //	consumer.go  a member of a consumer group (KIP-848)

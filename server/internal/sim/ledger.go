@@ -9,6 +9,7 @@ import (
 
 	"github.com/millrace-io/millrace/internal/record"
 	"github.com/millrace-io/millrace/internal/wire"
+	"github.com/millrace-io/millrace/kafka"
 )
 
 // ledger is what is committed, replayed by the simplest means, and judged as it comes.
@@ -21,6 +22,8 @@ type ledger struct {
 	generations map[string]int32 // of classic groups
 	epochs      map[string]int32 // of consumer groups
 	members     map[string]int32 // of a consumer group, their epochs
+	// since are the epochs in which a member of a consumer group got what it has.
+	since map[string]map[owned]int32
 	// reached are the generations and epochs of members that have ever been committed.
 	reached map[string]bool
 	commits map[place]commit
@@ -32,7 +35,7 @@ type commit struct{ offset, at int64 }
 
 func newLedger(w *world) ledger {
 	return ledger{
-		w: w, generations: map[string]int32{}, epochs: map[string]int32{}, members: map[string]int32{}, reached: map[string]bool{},
+		w: w, generations: map[string]int32{}, epochs: map[string]int32{}, members: map[string]int32{}, since: map[string]map[owned]int32{}, reached: map[string]bool{},
 		commits: map[place]commit{}, at: map[int64]int64{}, erased: map[place]int64{},
 	}
 }
@@ -103,9 +106,12 @@ func (l *ledger) take(r record.Record) {
 		who := memberKey(key.GroupID, key.MemberID)
 		if value == nil {
 			delete(l.members, who)
+			delete(l.since, who)
 			return
 		}
-		l.rise(l.members, who, value.(*wire.ConsumerGroupCurrentMemberAssignmentValue).MemberEpoch)
+		current := value.(*wire.ConsumerGroupCurrentMemberAssignmentValue)
+		l.rise(l.members, who, current.MemberEpoch)
+		l.since[who] = l.dates(who, current)
 	case *wire.OffsetCommitKey:
 		where := place{key.Group, key.Topic, key.Partition}
 		if value == nil {
@@ -126,6 +132,27 @@ func (l *ledger) rise(of map[string]int32, who string, to int32) {
 	l.reached[reachedKey(who, to)] = true
 }
 
+// dates says since when a member has what it has now, or is to give up.
+func (l *ledger) dates(who string, v *wire.ConsumerGroupCurrentMemberAssignmentValue) map[owned]int32 {
+	before, now := l.since[who], map[owned]int32{}
+	date := func(topic kafka.TopicID, partitions []int32) {
+		for _, p := range partitions {
+			o := owned{topic, p}
+			now[o] = v.MemberEpoch
+			if since, had := before[o]; had {
+				now[o] = since
+			}
+		}
+	}
+	for _, t := range v.AssignedPartitions {
+		date(t.TopicID, t.Partitions)
+	}
+	for _, t := range v.PartitionsPendingRevocation {
+		date(t.TopicID, t.Partitions)
+	}
+	return now
+}
+
 // commit notes a commit, which must be of the generation, or the member epoch, that holds where its record lies.
 func (l *ledger) commit(where place, v *wire.OffsetCommitValue, at int64) {
 	member, epochText, _ := strings.Cut(v.Metadata, "@")
@@ -138,8 +165,12 @@ func (l *ledger) commit(where place, v *wire.OffsetCommitValue, at int64) {
 		l.w.fail("no commit of an older generation is taken", "%s: commit %d by %s is of generation %d, after generation %d was stored", where, v.Offset, member, epoch, now)
 	}
 	if _, consumer := l.epochs[where.group]; consumer {
-		if now, known := l.members[memberKey(where.group, member)]; !known || epoch != now {
-			l.w.fail("no commit of an older generation is taken", "%s: commit %d by %s is of epoch %d, the member is in %d", where, v.Offset, member, epoch, now)
+		who := memberKey(where.group, member)
+		now, known := l.members[who]
+		got, has := l.since[who][owned{v.TopicID, where.partition}]
+		// In an epoch that it has left a member may commit what it had then, and still has (KIP-1251).
+		if !known || epoch > now || epoch < now && (!has || epoch < got) {
+			l.w.fail("no commit of an older generation is taken", "%s: commit %d by %s is of epoch %d, the member is in %d, and got the partition in %d", where, v.Offset, member, epoch, now, got)
 		}
 	}
 	l.commits[where] = commit{v.Offset, at}

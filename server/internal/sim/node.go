@@ -18,13 +18,16 @@ import (
 
 // node is the one node: its coordinator, which a crash ends, and what outlives that.
 type node struct {
-	c       *group.Coordinator
-	life    int // how often it was started
-	up      bool
-	leads   bool
-	epoch   int32 // of the partition of the groups
-	log     *memlog.Log
-	syncing bool
+	c     *group.Coordinator
+	life  int // how often it was started
+	up    bool
+	leads bool
+	epoch int32 // of the partition of the groups
+	log   *memlog.Log
+	// disk stores the log, nil in runs without one: then a crash forgets whole batches only.
+	disk         *disk
+	segmentBytes int64
+	syncing      bool
 	// slow makes syncs take longer than answers may wait.
 	slow        bool
 	asleepUntil time.Duration
@@ -142,10 +145,25 @@ func (t *tap) Append(batch []byte, done func(error)) (int64, error) {
 		base, err := t.Log.Append(batch, func(error) { t.w.ledger.catchUp() })
 		if err == nil {
 			done(nil)
+			if t.w.disk != nil {
+				t.w.disk.append(t.Log.Batches[len(t.Log.Batches)-1])
+			}
 		}
 		return base, err
 	}
-	return t.Log.Append(batch, t.committed(done))
+	base, err := t.Log.Append(batch, t.committed(done))
+	if err == nil && t.w.disk != nil {
+		t.w.disk.append(t.Log.Batches[len(t.Log.Batches)-1])
+	}
+	return base, err
+}
+
+// Read implements coordinator.Log.
+func (t *tap) Read(offset int64, buf []byte) ([]byte, error) {
+	if t.w.disk != nil {
+		return t.w.disk.read(offset, buf)
+	}
+	return t.Log.Read(offset, buf)
 }
 
 // Await implements coordinator.Log.
@@ -207,6 +225,9 @@ func (w *world) sync() {
 				n = 1 + w.dice.IntN(n)
 			}
 			w.say("the disk has synced %d batches", n)
+			if w.disk != nil && w.bug != LeavesUnsynced {
+				w.disk.flush()
+			}
 			w.log.Commit(n)
 			w.turn()
 		})
@@ -218,9 +239,16 @@ func (w *world) crash() {
 	w.report.Crashes++
 	w.life++ // nobody hears of the answers of this one any more
 	w.up, w.leads, w.open, w.asleepUntil = false, false, nil, 0
-	keep := w.dice.IntN(w.log.Waiting() + 1)
-	w.say("the node crashes; %d of %d batches that were not synced survive", keep, w.log.Waiting())
-	w.nextLog(keep)
+	if w.disk != nil {
+		w.say("the node crashes, with %d batches that were not synced", w.log.Waiting())
+		w.log, w.syncing = w.disk.crash(), false
+		w.ledger.checkKept()
+		w.ledger.catchUp()
+	} else {
+		keep := w.dice.IntN(w.log.Waiting() + 1)
+		w.say("the node crashes; %d of %d batches that were not synced survive", keep, w.log.Waiting())
+		w.nextLog(keep)
+	}
 	w.after(w.between(100*time.Millisecond, 6*time.Second), func() {
 		w.say("the node starts")
 		w.lead(true)
@@ -232,6 +260,9 @@ func (w *world) crash() {
 func (w *world) nextLog(keep int) {
 	w.log.Lose(keep)
 	w.log, w.syncing = w.log.Next(), false
+	if w.disk != nil {
+		w.disk.truncate(w.log.End)
+	}
 	w.ledger.catchUp()
 }
 

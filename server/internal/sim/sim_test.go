@@ -116,6 +116,7 @@ func TestPlantedBugs(t *testing.T) {
 		{"answers before the commit", AnswersBeforeCommit, 3, "nothing is answered before it is committed"},
 		{"a member stays after its session", KeepsTheDead, 20, "when everything has healed, every group is stable"},
 		{"a commit of an old generation is taken", TakesOldCommits, 20, "no commit of an older generation is taken"},
+		{"commits without a sync", LeavesUnsynced, 5, "what is committed stays"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for seed := uint64(1); seed <= c.seeds; seed++ {
