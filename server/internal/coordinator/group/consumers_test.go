@@ -124,7 +124,7 @@ func (w *world) describeConsumers(args []string, _ options) {
 				wants = append(wants, fmt.Sprintf("%s%v", t.TopicName, t.Partitions))
 			}
 			reads := fmt.Sprint(m.SubscribedTopicNames)
-			if m.SubscribedTopicRegex != nil {
+			if *m.SubscribedTopicRegex != "" {
 				reads = fmt.Sprintf("%s and %q", reads, *m.SubscribedTopicRegex)
 			}
 			w.say("  %s epoch %d reads %s, has %v of %v", w.label(m.MemberID), m.MemberEpoch, reads, has, wants)

@@ -484,7 +484,7 @@ func (w *world) show(b record.Batch) {
 		case *wire.ConsumerGroupMetadataValue:
 			w.say("%s%s {%s} v%d: epoch %d", prefix, name, said, version, v.Epoch)
 		case *wire.ConsumerGroupMemberMetadataValue:
-			if v.SubscribedTopicRegex != nil {
+			if *v.SubscribedTopicRegex != "" {
 				w.say("%s%s {%s} v%d: reads %v and %q", prefix, name, said, version, v.SubscribedTopicNames, *v.SubscribedTopicRegex)
 				continue
 			}

@@ -17,10 +17,8 @@ func (g *Group) Describe(now time.Time) wire.ConsumerGroupDescribeResponseGroups
 		member := wire.NewConsumerGroupDescribeResponseMembers()
 		member.MemberID, member.InstanceID, member.RackID, member.MemberEpoch = m.ID, m.Instance, m.Rack, m.epoch
 		member.ClientID, member.ClientHost, member.SubscribedTopicNames = m.ClientID, m.Host, m.Topics
-		if m.Regex != "" {
-			member.SubscribedTopicRegex = &m.Regex
-		}
-		member.MemberType = 1 // the consumer protocol
+		member.SubscribedTopicRegex = &m.Regex // empty for none, as Kafka has it
+		member.MemberType = 1                  // the consumer protocol
 		target, _ := g.target.Get(m.ID)
 		member.Assignment.TopicPartitions = g.named(m.assigned)
 		for _, t := range g.named(target) {

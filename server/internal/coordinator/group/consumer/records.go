@@ -16,10 +16,8 @@ func (g *Group) memberRecord(m *Member) coordinator.Record {
 	v := wire.NewConsumerGroupMemberMetadataValue()
 	v.InstanceID, v.RackID, v.ClientID, v.ClientHost = m.Instance, m.Rack, m.ClientID, m.Host
 	v.SubscribedTopicNames, v.RebalanceTimeoutMs, v.ServerAssignor = m.Topics, m.RebalanceTimeoutMs, m.Assignor
-	if m.Regex != "" {
-		v.SubscribedTopicRegex = &m.Regex
-	}
-	v.ClassicMemberMetadata = nil // whose default is not null
+	v.SubscribedTopicRegex = &m.Regex // empty for none, as Kafka has it
+	v.ClassicMemberMetadata = nil     // whose default is not null
 	return coordinator.Record{Key: &wire.ConsumerGroupMemberMetadataKey{GroupID: g.id, MemberID: m.ID}, Value: v}
 }
 
