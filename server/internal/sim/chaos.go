@@ -22,7 +22,7 @@ const healsWithin = 2 * time.Minute
 func (w *world) begin() {
 	w.config = w.settings()
 	w.log = &memlog.Log{}
-	w.segmentBytes = pick(w, []int64{1 << 10, 10 << 10, 1 << 20})
+	w.segmentBytes = pick(w, []int64{16 << 10, 64 << 10, 1 << 20})
 	if w.chance(0.5) || w.bug == LeavesUnsynced {
 		w.disk = newDisk(w)
 	}

@@ -73,7 +73,7 @@ func (g *Group) Replay(r coordinator.Record) error {
 func (g *Group) setEpoch(epoch int32, hash int64) {
 	oldEpoch, oldHash := g.epoch, g.hash
 	g.epoch, g.hash = epoch, hash
-	g.env.Journal.Did(func() { g.epoch, g.hash, g.seen = oldEpoch, oldHash, nil }) // the topics are looked at again
+	g.env.Journal.Did(func() { g.epoch, g.hash = oldEpoch, oldHash })
 }
 
 func (g *Group) replayMember(id string, v *wire.ConsumerGroupMemberMetadataValue) {
