@@ -3,6 +3,7 @@ package group
 import (
 	"fmt"
 	"log/slog"
+	"math"
 	"sync/atomic"
 	"time"
 	"unicode/utf16"
@@ -134,14 +135,17 @@ func (c *Coordinator) topicID(name string) kafka.TopicID {
 	return kafka.TopicID{}
 }
 
-// PartitionOf is the partition of Topic that a group belongs to, among so many: Java's hash of the name, since Kafka's
-// partitions must be found again.
+// PartitionOf is the partition of Topic that a group belongs to, among so many: the amount of Java's hash of the name,
+// since Kafka's partitions must be found again. The smallest number, which has no amount of its size, counts as 0.
 func PartitionOf(group string, partitions int) int32 {
 	h := int32(0)
 	for _, unit := range utf16.Encode([]rune(group)) {
 		h = 31*h + int32(unit)
 	}
-	return h & 0x7fffffff % int32(partitions)
+	if h == math.MinInt32 {
+		return 0
+	}
+	return max(h, -h) % int32(partitions)
 }
 
 // partitionOf is the partition of a group as the image has it.
