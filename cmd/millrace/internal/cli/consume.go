@@ -25,7 +25,7 @@ type consumeOptions struct {
 	connection
 	out                          outputFlag
 	from, to, partitions, format string
-	isolation, null              string
+	isolation, null, group       string
 	count                        int64
 	follow                       bool
 }
@@ -38,11 +38,15 @@ func consumeCommand() *cobra.Command {
 		Long: `Consume prints the records of a topic, from its start to where its end is now; with --follow it goes on with new ones
 until Ctrl-C. Each partition is in order; records of several partitions come as they come.
 
+With --group it is a member of a consumer group: the group's members share the partitions, go on from what the group has
+committed, and commit what they have printed.
+
 ` + formatHelp,
 		Example: `  millrace consume orders
   millrace consume orders --from -10 --follow
   millrace consume orders --from @-1h --format '%T{rfc3339} %p/%o %k=%v\n'
-  millrace consume orders --partition 0 --from 100 --to 200 --output json`,
+  millrace consume orders --partition 0 --from 100 --to 200 --output json
+  millrace consume orders --group billing --follow`,
 		GroupID:           clientGroup,
 		Args:              arguments(1, 1, "the name of a topic"),
 		ValidArgsFunction: completeTopics(&o.connection, 1),
@@ -54,6 +58,7 @@ until Ctrl-C. Each partition is in order; records of several partitions come as 
 	f.StringVar(&o.from, "from", "start", "the `POSITION` of the first record: "+positionHelp)
 	f.StringVar(&o.to, "to", "end", "the `POSITION` to stop before, likewise")
 	f.StringVarP(&o.partitions, "partition", "p", "", "the partitions to read, such as 0,2-4 (default all)")
+	f.StringVarP(&o.group, "group", "g", "", "read as a member of a consumer `GROUP`")
 	f.Int64VarP(&o.count, "count", "n", 0, "stop after so many records (default no limit)")
 	f.BoolVarP(&o.follow, "follow", "f", false, "go on at the end and print new records as they come")
 	f.StringVarP(&o.format, "format", "F", `%v\n`, "how to print a record; see above")
@@ -61,6 +66,7 @@ until Ctrl-C. Each partition is in order; records of several partitions come as 
 	f.StringVar(&o.isolation, "isolation", "", "read_committed leaves out records of transactions that are open or aborted, read_uncommitted (the default) does not")
 	exclusive(cmd, "format", "output")
 	cmd.RegisterFlagCompletionFunc("isolation", cobra.FixedCompletions([]string{"read_committed", "read_uncommitted"}, cobra.ShellCompDirectiveNoFileComp))
+	cmd.RegisterFlagCompletionFunc("group", completeGroups(&o.connection, -1))
 	cmd.RegisterFlagCompletionFunc("from", cobra.FixedCompletions([]string{"start", "end"}, cobra.ShellCompDirectiveNoFileComp))
 	cmd.RegisterFlagCompletionFunc("to", cobra.FixedCompletions([]string{"start", "end"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
@@ -81,6 +87,14 @@ func consume(cmd *cobra.Command, o consumeOptions, topic string) error {
 	if o.isolation != "" {
 		o.properties = append(o.properties, "isolation.level="+o.isolation)
 	}
+	member := &groupReader{group: o.group, from: from, follow: o.follow, mine: map[int32]bool{}, warn: func(format string, args ...any) {
+		cmd.PrintErrf("millrace: "+format+"\n", args...)
+	}}
+	if o.group != "" {
+		if err := o.checkGroup(cmd, from); err != nil {
+			return err
+		}
+	}
 	parts, err := parseFormat(o.format, o.null)
 	if err != nil {
 		return err
@@ -90,6 +104,11 @@ func consume(cmd *cobra.Command, o consumeOptions, topic string) error {
 	cl, err := o.open(cmd, func(p dial.Properties) ([]kgo.Opt, error) {
 		committed = p["isolation.level"] == "read_committed"
 		options, err := p.Consumer()
+		if o.group != "" && err == nil {
+			var membership []kgo.Opt
+			membership, err = member.options(p, topic)
+			options = append(options, membership...)
+		}
 		// A partition that ends in the marker of a transaction is read to its end all the same.
 		return append(options, kgo.WithHooks(hooks), kgo.KeepControlRecords()), err
 	})
@@ -103,10 +122,16 @@ func consume(cmd *cobra.Command, o consumeOptions, topic string) error {
 	if o.out.json {
 		r.print = r.json()
 	}
-	if err := r.assign(cmd, o.partitions, from, to, o.follow || from.kind == atEnd); err != nil {
+	read := r.read
+	if o.group != "" {
+		member.reader, read = r, member.read
+		if _, err := cl.topic(cmd.Context(), topic); err != nil {
+			return err
+		}
+	} else if err := r.assign(cmd, o.partitions, from, to, o.follow || from.kind == atEnd); err != nil {
 		return err
 	}
-	err = r.read(cmd.Context())
+	err = read(cmd.Context())
 	if flushErr := r.out.Flush(); err == nil && flushErr != nil {
 		err = fmt.Errorf("cannot write the records: %w", flushErr)
 	}

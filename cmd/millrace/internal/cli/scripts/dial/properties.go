@@ -21,7 +21,10 @@ var acting = strings.Fields(`
 	linger.ms delivery.timeout.ms max.request.size buffer.memory retries
 
 	isolation.level auto.offset.reset allow.auto.create.topics check.crcs fetch.max.wait.ms fetch.min.bytes
-	fetch.max.bytes max.partition.fetch.bytes`)
+	fetch.max.bytes max.partition.fetch.bytes
+
+	auto.commit.interval.ms enable.auto.commit group.instance.id heartbeat.interval.ms max.poll.interval.ms
+	partition.assignment.strategy session.timeout.ms`)
 
 // inert are the keys that Kafka's clients have and that have no meaning here: Java's classes and stores, and
 // what this client does in its own way. A file that serves many programs may hold them.
@@ -52,9 +55,8 @@ var inert = strings.Fields(`
 	partitioner.ignore.keys transaction.timeout.ms transaction.two.phase.commit.enable transactional.id
 	value.serializer
 
-	auto.commit.interval.ms enable.auto.commit exclude.internal.topics group.id group.instance.id group.protocol
-	group.remote.assignor heartbeat.interval.ms key.deserializer max.poll.interval.ms max.poll.records
-	partition.assignment.strategy session.timeout.ms share.acknowledgement.mode value.deserializer`)
+	exclude.internal.topics group.id group.protocol group.remote.assignor key.deserializer max.poll.records
+	share.acknowledgement.mode value.deserializer`)
 
 var clientKeys = func() *config.Table {
 	var keys []config.Key
