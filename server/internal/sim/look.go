@@ -1,7 +1,9 @@
 package sim
 
 import (
+	"encoding/json"
 	"fmt"
+	"strings"
 
 	"github.com/millrace-io/millrace/internal/wire"
 	"github.com/millrace-io/millrace/kafka"
@@ -39,15 +41,24 @@ func look(c *group.Coordinator, g *theGroup) (v view, ready bool) {
 	if g.consumer {
 		c.ConsumerGroupDescribe(g.name, func(one wire.ConsumerGroupDescribeResponseGroups, err error) {
 			if there(err) {
-				v.state, v.members = one.GroupState, fmt.Sprintf("%+v", one)
+				v.state, v.members = one.GroupState, text(one)
 			}
 		})
 	} else {
 		c.DescribeGroup(g.name, func(one wire.DescribeGroupsResponseGroups, err error) {
 			if there(err) {
-				v.state, v.members = one.GroupState, fmt.Sprintf("%+v", one.Members)
+				v.state, v.members = one.GroupState, text(one.Members)
 			}
 		})
 	}
 	return v, answers == 2
+}
+
+// text writes a description so that it can be compared: what is empty is the same as nothing, as it is on the wire.
+func text(description any) string {
+	bytes, err := json.Marshal(description)
+	if err != nil {
+		panic(err)
+	}
+	return strings.ReplaceAll(string(bytes), "null", `""`)
 }
