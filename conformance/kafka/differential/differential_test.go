@@ -31,7 +31,7 @@ var (
 
 // settings are those of both servers beside the defaults. The records of plans are years old, to tell their timestamps
 // from those of a clock: nothing must delete them for it.
-var settings = map[string]string{"log.retention.ms": "-1"}
+var settings = map[string]string{"log.retention.ms": "-1", "offsets.topic.num.partitions": "1", "group.consumer.assignment.interval.ms": "0"}
 
 // sequences is how many sequences a run takes where no flag says: SEQUENCES in the environment, or 2.
 func sequences() int {
@@ -124,6 +124,19 @@ func awaitReady(t *testing.T, s *Side) {
 		// A producer id needs a block of them from the controller, which takes a moment to come.
 		reply, err := s.call(&wire.InitProducerIdRequest{TransactionTimeoutMs: 1, ProducerID: -1, ProducerEpoch: -1}, wire.KeyInitProducerId, 4)
 		if err != nil || reply.(*wire.InitProducerIdResponse).ErrorCode != kafka.None {
+			return false, err
+		}
+		// The first question for a coordinator makes the topic of the groups, and they are loaded when it is led.
+		find := wire.NewFindCoordinatorRequest()
+		find.CoordinatorKeys = []string{"g"}
+		if reply, err = s.call(find, wire.KeyFindCoordinator, 4); err != nil || reply.(*wire.FindCoordinatorResponse).Coordinators[0].ErrorCode != kafka.None {
+			return false, err
+		}
+		list, err := s.call(wire.NewListGroupsRequest(), wire.KeyListGroups, 4)
+		if err != nil || list.(*wire.ListGroupsResponse).ErrorCode != kafka.None {
+			return false, err
+		}
+		if ok, err := served("__consumer_offsets", 1)(s); !ok || err != nil {
 			return false, err
 		}
 		return served("first", 1)(s)

@@ -39,6 +39,17 @@ var books = map[wire.APIKey]book{
 	wire.KeyApiVersions:             {valid: apiVersionsValid, bad: apiVersionsBad},
 	wire.KeyDescribeQuorum:          {valid: describeQuorumValid, bad: describeQuorumBad},
 	wire.KeyElectLeaders:            {valid: electLeadersValid, bad: electLeadersBad},
+	wire.KeyFindCoordinator:         {valid: groupsValid, bad: groupsBad},
+	wire.KeyJoinGroup:               {valid: groupsValid, bad: groupsBad},
+	wire.KeySyncGroup:               {valid: groupsValid, bad: groupsBad},
+	wire.KeyHeartbeat:               {valid: groupsValid, bad: groupsBad},
+	wire.KeyLeaveGroup:              {valid: groupsValid, bad: groupsBad},
+	wire.KeyDescribeGroups:          {valid: groupsValid, bad: groupsBad},
+	wire.KeyListGroups:              {valid: groupsValid, bad: groupsBad},
+	wire.KeyDeleteGroups:            {valid: groupsValid, bad: groupsBad},
+	wire.KeyOffsetCommit:            {valid: groupsValid, bad: groupsBad},
+	wire.KeyOffsetFetch:             {valid: groupsValid, bad: groupsBad},
+	wire.KeyOffsetDelete:            {valid: groupsValid, bad: groupsBad},
 	wire.KeyUnregisterBroker:        {valid: unregisterBrokerValid, bad: unregisterBrokerBad},
 }
 
@@ -71,6 +82,7 @@ func plan(key wire.APIKey, version int16, bad bool, seed uint64) *Sequence {
 		}
 	}
 	w.readBack()
+	w.sweepGroups()
 	w.sweep()
 	return q
 }
@@ -110,7 +122,7 @@ func (w *world) damaged(key wire.APIKey) {
 	valid := books[key].valid
 	valid[w.IntN(len(valid))](scratch)
 	for _, step := range scratch.seq.Steps {
-		if step.Key != key || step.Settle != nil || step.Silent {
+		if step.Key != key || step.Settle != nil || step.Silent || step.Hold || step.Take {
 			continue
 		}
 		cut := 1 + w.IntN(8)

@@ -112,7 +112,7 @@ func (s *Side) field(out *[]Leaf, v reflect.Value, f *definitions.Field, version
 		add(ownPaths[path])
 	case path == "topics.partitions.leader_epoch" && strings.HasPrefix(where, `"__cluster_metadata"`):
 		add("some epoch")
-	case f.Name == "partition_size" && s.isRecoded(where):
+	case f.Name == "partition_size" && (s.isRecoded(where) || strings.Contains(where, `"__consumer_offsets"`)):
 		add("some bytes")
 	default:
 		add(s.scalar(reflect.Indirect(v), f))
@@ -144,7 +144,7 @@ func (s *Side) isRecoded(where string) bool {
 var identities = map[string]bool{
 	"name": true, "topic": true, "topic_name": true, "topic_id": true, "partition_index": true, "partition": true, "index": true,
 	"resource_type": true, "resource_name": true, "node_id": true, "broker_id": true, "api_key": true, "producer_id": true,
-	"batch_index": true, "replica_id": true, "host": false, "log_dir": false,
+	"batch_index": true, "group_id": true, "member_id": true, "key": true, "replica_id": true, "host": false, "log_dir": false,
 }
 
 func (s *Side) identity(v reflect.Value, fields []*definitions.Field, version int16) string {
@@ -185,6 +185,8 @@ func (s *Side) scalar(v reflect.Value, f *definitions.Field) string {
 		switch {
 		case strings.HasSuffix(f.Name, "error_message") || f.Name == "documentation":
 			return map[bool]string{true: "some text", false: `""`}[text != ""]
+		case f.Name == "member_id" || f.Name == "leader":
+			return s.memberSymbol(text)
 		case f.Name == "log_dir":
 			return strings.ReplaceAll(text, s.Dir, "DIR")
 		}
@@ -243,6 +245,19 @@ func (s *Side) producerSymbol(id int64) string {
 		return fmt.Sprintf("stranger %d", id-999_999_000)
 	}
 	return "some producer"
+}
+
+// memberSymbol names a member whose id the side made up.
+func (s *Side) memberSymbol(id string) string {
+	for name, known := range s.members {
+		if known == id {
+			return "member " + name
+		}
+	}
+	if len(id) > 36 || len(id) == 22 {
+		return "some member"
+	}
+	return fmt.Sprintf("%q", id)
 }
 
 func (s *Side) portSymbol(port int64) string {

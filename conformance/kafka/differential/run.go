@@ -41,6 +41,8 @@ func (r *Runner) Run(q *Sequence) error {
 	r.Sequences++
 	r.Kafka.begin(q.Recoded)
 	r.Millrace.begin(q.Recoded)
+	defer r.Kafka.endMembers()
+	defer r.Millrace.endMembers()
 	for i := range q.Steps {
 		step := &q.Steps[i]
 		if step.Settle != nil {
@@ -102,7 +104,12 @@ func (r *Runner) do(s *Side, q *Sequence, step *Step) Answer {
 	if step.Mute && s == r.Kafka {
 		within = 300 * time.Millisecond
 	}
-	answer := s.send(step.Conn, step.Key, version, body, step.Silent, within)
+	var answer Answer
+	if step.Take {
+		answer = s.take(step.Conn, step.Key, version)
+	} else {
+		answer = s.send(step.Conn, step.Key, version, body, step.Silent || step.Hold, within)
+	}
 	answer.Request = message
 	if took := time.Since(began); took > 2*time.Second {
 		r.Log("%s took %v to answer %s v%d in %s (%s)", s.Name, took.Round(time.Millisecond), step.Key, version, q.again(), step.What)

@@ -22,11 +22,14 @@ type Side struct {
 	Dir            string // its log directory, to read its files
 	ClusterID      string
 
-	conns     map[string]*conn
-	TopicIDs  map[string]kafka.TopicID // by topic, of the running sequence
-	producers []int64                  // producer ids in the order they were handed out in the running sequence
-	SessionID int32                    // of the last full fetch
-	recoded   map[string]bool          // the topics of the running sequence whose batches the server compresses itself
+	conns       map[string]*conn
+	TopicIDs    map[string]kafka.TopicID                                       // by topic, of the running sequence
+	producers   []int64                                                        // producer ids in the order they were handed out in the running sequence
+	members     map[string]string                                              // ids of members of groups by the plan's names, of the running sequence
+	generations map[string]int32                                               // of groups, as the members learned them
+	owned       map[string][]wire.ConsumerGroupHeartbeatRequestTopicPartitions // what members were told to have
+	SessionID   int32                                                          // of the last full fetch
+	recoded     map[string]bool                                                // the topics of the running sequence whose batches the server compresses itself
 }
 
 type conn struct {
@@ -43,6 +46,8 @@ func (s *Side) begin(recoded []string) {
 	}
 	s.TopicIDs = make(map[string]kafka.TopicID)
 	s.producers = nil
+	s.members, s.generations = make(map[string]string), make(map[string]int32)
+	s.owned = make(map[string][]wire.ConsumerGroupHeartbeatRequestTopicPartitions)
 	s.SessionID = 0
 }
 
@@ -51,6 +56,16 @@ func (s *Side) Close() {
 	for name, c := range s.conns {
 		c.Close()
 		delete(s.conns, name)
+	}
+}
+
+// endMembers closes the connections of the members of groups.
+func (s *Side) endMembers() {
+	for name, c := range s.conns {
+		if name != "" && name != controllerConn {
+			c.Close()
+			delete(s.conns, name)
+		}
 	}
 }
 
@@ -124,6 +139,25 @@ func (s *Side) exchange(c *conn, key wire.APIKey, version int16, frame []byte, n
 	if noAnswer {
 		return Answer{None: true}
 	}
+	return s.receive(c, key, version)
+}
+
+// take awaits the answer to the request that was sent last on the named connection.
+func (s *Side) take(connName string, key wire.APIKey, version int16) Answer {
+	c := s.conns[connName]
+	if c == nil {
+		return Answer{Closed: true}
+	}
+	c.SetDeadline(time.Now().Add(answerWithin))
+	answer := s.receive(c, key, version)
+	if answer.Response == nil {
+		c.Close()
+		delete(s.conns, connName)
+	}
+	return answer
+}
+
+func (s *Side) receive(c *conn, key wire.APIKey, version int16) Answer {
 	var size [4]byte
 	if _, err := io.ReadFull(c, size[:]); err != nil {
 		return classify(err)

@@ -31,6 +31,8 @@ type Step struct {
 	Mangle  func(body []byte) []byte   // what is sent instead of the message's bytes; the same damage on both sides
 	Future  int16                      // the version the header claims, when it is not Version
 	Silent  bool                       // no answer is awaited (acks=0)
+	Hold    bool                       // the answer is awaited by a later step, which has Take
+	Take    bool                       // only the answer to what was held on the connection is awaited
 	Mute    bool                       // Apache Kafka never answers this; known.txt says why
 	After   func(s *Side, response wire.Message)
 	Settle  func(s *Side) (bool, error) // instead of a request: awaited on both sides, not compared
@@ -44,6 +46,7 @@ type Sequence struct {
 	Seed    uint64
 	Steps   []Step
 	Topics  []string // those whose files are compared at the end
+	Groups  []string // taken away at the end
 	Recoded []string // those whose batches the server compresses itself
 }
 

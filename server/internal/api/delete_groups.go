@@ -1,24 +1,32 @@
 package api
 
 import (
+	"slices"
 	"sync"
 
 	"github.com/millrace-io/millrace/internal/wire"
 	"github.com/millrace-io/millrace/kafka"
 )
 
-// DeleteGroups, versions 0 to 2: groups without members, with their offsets.
+// DeleteGroups, versions 0 to 3: groups without members, with their offsets. A group that is named twice is deleted, and
+// answered for, once.
 
 func deleteGroups(c *call, request *wire.DeleteGroupsRequest, respond func(wire.Message)) {
 	response := wire.NewDeleteGroupsResponse()
-	response.Results = make([]wire.DeleteGroupsResponseResults, len(request.GroupsNames))
-	if len(request.GroupsNames) == 0 {
+	var names []string
+	for _, id := range request.GroupsNames {
+		if !slices.Contains(names, id) {
+			names = append(names, id)
+		}
+	}
+	response.Results = make([]wire.DeleteGroupsResponseResults, len(names))
+	if len(names) == 0 {
 		respond(response)
 		return
 	}
 	var mu sync.Mutex
-	waits := len(request.GroupsNames)
-	for i, id := range request.GroupsNames {
+	waits := len(names)
+	for i, id := range names {
 		done := func(err error) {
 			mu.Lock()
 			response.Results[i] = wire.DeleteGroupsResponseResults{GroupID: id, ErrorCode: kafka.CodeOf(err)}

@@ -41,6 +41,7 @@ func (c *call) describeGroup(id string, operations bool, done func(wire.Describe
 			one.GroupState = "Dead"
 			if c.version() < 6 {
 				one.ErrorCode = kafka.None
+				one.AuthorizedOperations = c.authorizedOperations(operations, ResGroup, id)
 			} else {
 				one.ErrorMessage = kafka.MessageOf(err)
 			}

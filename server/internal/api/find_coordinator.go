@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"fmt"
 	"strconv"
 	"time"
 
@@ -28,7 +29,7 @@ func findCoordinator(c *call, request *wire.FindCoordinatorRequest) wire.Message
 		one := c.coordinatorOf(request.KeyType, request.Key)
 		response.NodeID, response.Host, response.Port, response.ErrorCode = one.NodeID, one.Host, one.Port, one.ErrorCode
 		message := one.ErrorCode.String()
-		if one.ErrorMessage != nil {
+		if *one.ErrorMessage != "" {
 			message = *one.ErrorMessage
 		}
 		response.ErrorMessage = &message
@@ -56,8 +57,12 @@ func (c *call) coordinatorOf(keyType int8, key string) wire.FindCoordinatorRespo
 		}
 		one.ErrorCode = kafka.UnsupportedVersion // no broker of this version coordinates transactions
 		return one
+	case keyShare:
+		one.ErrorCode = kafka.InvalidRequest // no key is one of a share group: there are none in this version
+		return one
 	default:
-		one.ErrorCode = kafka.InvalidRequest
+		message := fmt.Sprintf("%d is not a type of keys that have a coordinator: 0 is groups, 1 transactions", keyType)
+		one.ErrorCode, one.ErrorMessage = kafka.InvalidRequest, &message
 		return one
 	}
 	one.ErrorCode = kafka.CoordinatorNotAvailable

@@ -14,6 +14,11 @@ func offsetDelete(c *call, request *wire.OffsetDeleteRequest, respond func(wire.
 		respond(response)
 		return
 	}
+	if request.GroupID == "" && len(request.Topics) > 0 {
+		response.ErrorCode = kafka.InvalidGroupID
+		respond(response)
+		return
+	}
 	good := *request
 	good.Topics = nil
 	refuse := func(topic string, partition int32, code kafka.ErrorCode) {

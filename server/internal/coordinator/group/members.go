@@ -1,6 +1,7 @@
 package group
 
 import (
+	"errors"
 	"time"
 
 	"github.com/millrace-io/millrace/internal/wire"
@@ -98,11 +99,23 @@ func (c *Coordinator) LeaveGroup(request *wire.LeaveGroupRequest, done func(*wir
 	refuse := func(err error) { done(nil, err) }
 	c.run(request.GroupID, func(s *Shard, now time.Time) (coordinator.Result, func(error)) {
 		g, err := s.member(request.GroupID, "")
-		if err != nil {
+		switch {
+		case errors.Is(err, kafka.UnknownMemberID):
+			return coordinator.Result{}, func(error) { done(nobodyLeft(request), nil) }
+		case err != nil:
 			return coordinator.Result{}, func(error) { refuse(err) }
 		}
 		return g.Leave(request, now, done), nil
 	}, refuse)
+}
+
+// nobodyLeft is the answer where there is no group: it is the members that are not known.
+func nobodyLeft(request *wire.LeaveGroupRequest) *wire.LeaveGroupResponse {
+	response := wire.NewLeaveGroupResponse()
+	for _, who := range request.Members {
+		response.Members = append(response.Members, wire.LeaveGroupResponseMembers{MemberID: who.MemberID, GroupInstanceID: who.GroupInstanceID, ErrorCode: kafka.UnknownMemberID})
+	}
+	return response
 }
 
 // DescribeGroup describes a classic group; the error is GROUP_ID_NOT_FOUND when there is no such group.
