@@ -31,7 +31,7 @@ var (
 
 // settings are those of both servers beside the defaults. The records of plans are years old, to tell their timestamps
 // from those of a clock: nothing must delete them for it.
-var settings = map[string]string{"log.retention.ms": "-1", "offsets.topic.num.partitions": "1", "group.consumer.assignment.interval.ms": "0"}
+var settings = map[string]string{"log.retention.ms": "-1", "offsets.topic.num.partitions": "1"}
 
 // sequences is how many sequences a run takes where no flag says: SEQUENCES in the environment, or 2.
 func sequences() int {
@@ -137,6 +137,16 @@ func awaitReady(t *testing.T, s *Side) {
 			return false, err
 		}
 		if ok, err := served("__consumer_offsets", 1)(s); !ok || err != nil {
+			return false, err
+		}
+		commit := wire.NewOffsetCommitRequest()
+		commit.GroupID, commit.Topics = "g", []wire.OffsetCommitRequestTopics{{Name: "first", Partitions: []wire.OffsetCommitRequestPartitions{{}}}}
+		if reply, err = s.call(commit, wire.KeyOffsetCommit, 5); err != nil || reply.(*wire.OffsetCommitResponse).Topics[0].Partitions[0].ErrorCode != kafka.None {
+			return false, err
+		}
+		remove := wire.NewDeleteGroupsRequest()
+		remove.GroupsNames = []string{"g"}
+		if _, err := s.call(remove, wire.KeyDeleteGroups, 2); err != nil {
 			return false, err
 		}
 		return served("first", 1)(s)
