@@ -22,8 +22,9 @@ import (
 var patient = map[string]string{"group.consumer.session.timeout.ms": "600000", "group.consumer.max.session.timeout.ms": "600000", "group.consumer.heartbeat.interval.ms": "5000",
 	"offsets.topic.num.partitions": "5"}
 
-// A __consumer_offsets of Apache Kafka is loaded by Millrace with the same groups, members and offsets.
-func TestKafkasGroupsAreLoaded(t *testing.T) {
+// A __consumer_offsets of Apache Kafka is loaded by Millrace with the same groups, members and offsets, and what Millrace
+// made of it by Apache Kafka.
+func TestGroupsMoveThereAndBack(t *testing.T) {
 	k := oracle.Start(t, patient)
 	top := newTopic(t, k.Addr, "moved", 100)
 	top.write(t, 1)
@@ -36,7 +37,15 @@ func TestKafkasGroupsAreLoaded(t *testing.T) {
 	storage(t, "import", "--from", k.Dir, "-c", file)
 	n := node.On(t, file, k.Addr, k.ControllerAddr, ours)
 	loads(t, "what Kafka wrote and Millrace loaded", k.Addr, want)
+	populate(t, top, "millrace")
+	want = portrait(t, k.Addr)
 	n.Stop(t, time.Minute)
+
+	back := filepath.Join(t.TempDir(), "back")
+	storage(t, "export", "-c", file, "--to", back)
+	again := oracle.On(t, properties(t, k, back), k.Addr, k.ControllerAddr, back)
+	loads(t, "what Millrace wrote and Kafka loaded", k.Addr, want)
+	again.Stop(t, time.Minute)
 }
 
 func properties(t *testing.T, k *oracle.Kafka, dir string) string {
