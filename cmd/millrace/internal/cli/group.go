@@ -212,8 +212,8 @@ func (c *cluster) describeConsumerGroup(ctx context.Context, d *groupDescription
 	d.State, d.Assignor, d.Epoch = g.State, g.AssignorName, &g.Epoch
 	for _, m := range g.Members {
 		one := groupMember{Group: d.Group, Member: m.MemberID, Instance: m.InstanceID, Client: m.ClientID, Host: m.ClientHost, Epoch: &m.MemberEpoch, Topics: append([]string{}, m.SubscribedTopics...), Assignment: map[string][]int32{}}
-		if m.SubscribedTopicRegex != nil {
-			one.Topics = append(one.Topics, "/"+*m.SubscribedTopicRegex+"/")
+		if r := m.SubscribedTopicRegex; r != nil && *r != "" { // Kafka tells of none as of an empty one
+			one.Topics = append(one.Topics, "/"+*r+"/")
 		}
 		one.assign(m.Assignment)
 		d.Members = append(d.Members, one)
