@@ -27,6 +27,7 @@ func TestOursDescribeActiveGroupsAsKafkas(t *testing.T) {
 	if err := admin.CommitAllOffsets(t.Context(), "classic", offsets0("b")); err != nil {
 		t.Fatal(err)
 	}
+	//lint:ignore SA1029 franz-go looks for this very key
 	modern := context.WithValue(context.Background(), "opt_in_kafka_next_gen_balancer_beta", true)
 	join(t, n.Addr, kgo.ConsumerGroup("classic"), kgo.ConsumeTopics("a"), kgo.ClientID("one"))
 	join(t, n.Addr, kgo.ConsumerGroup("classic"), kgo.ConsumeTopics("a"), kgo.ClientID("two"), kgo.InstanceID("static"))

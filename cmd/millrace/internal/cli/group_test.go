@@ -185,6 +185,7 @@ func TestGroupsOfTheConsumerProtocol(t *testing.T) {
 	s := newShell(t, kafkatest.Property("http.listeners", "127.0.0.1:0"))
 	s.cluster.CreateTopic("t", 2)
 	s.run("one\ntwo\n", "produce", "t", "-p", "1")
+	//lint:ignore SA1029 franz-go looks for this very key
 	member(t, s, "g", "t", 2, 2, kgo.WithContext(context.WithValue(t.Context(), "opt_in_kafka_next_gen_balancer_beta", true)))
 
 	d := decode[describedGroup](t, s.run("", "group", "describe", "g", "-o", "json"))[0]

@@ -127,6 +127,7 @@ func TestKafkaToolsOnGroupsWithMembers(t *testing.T) {
 	s := newShell(t)
 	s.cluster.CreateTopic("t", 2)
 	s.join("old", "t", kgo.InstanceID("static"))
+	//lint:ignore SA1029 franz-go looks for this very key
 	s.join("new", "t", kgo.WithContext(context.WithValue(t.Context(), "opt_in_kafka_next_gen_balancer_beta", true)))
 	const tool = "kafka-consumer-groups --bootstrap-server {b} "
 	s.follow(transcript{
