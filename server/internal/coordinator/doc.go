@@ -14,8 +14,9 @@
 //	flight.land      the batch is committed: everything that was decided up to it is answered, in order
 //
 // So requests are pipelined instead of waiting for a sync each. What a request saw may not be committed yet: its answer
-// is therefore parked behind the newest batch, also when the request only read. No answer ever tells what could still
-// be lost, and a read that nothing is in flight for is answered at once.
+// is therefore parked behind the newest batch, also when the request only read. No answer tells as done what could still
+// be lost, and a read that nothing is in flight for is answered at once. A refusal waits as well, but stands whatever
+// becomes of that batch: whoever is refused asks again, or joins again.
 //
 // An append that fails at once has changed nothing, and what was replayed for it is taken back. Anything worse, a lost
 // leadership or a failed disk, ends the shard: who waits is told to look for the coordinator again, the state is
