@@ -1,8 +1,6 @@
 package api
 
 import (
-	"sync"
-
 	"github.com/millrace-io/millrace/internal/wire"
 	"github.com/millrace-io/millrace/kafka"
 )
@@ -11,26 +9,13 @@ import (
 // a topic that the caller may not know of is not shown.
 
 func consumerGroupDescribe(c *call, request *wire.ConsumerGroupDescribeRequest, respond func(wire.Message)) {
-	response := wire.NewConsumerGroupDescribeResponse()
-	response.Groups = make([]wire.ConsumerGroupDescribeResponseGroups, len(request.GroupIDs))
-	if len(request.GroupIDs) == 0 {
+	gather(request.GroupIDs, func(id string, answer func(wire.ConsumerGroupDescribeResponseGroups)) {
+		c.describeConsumerGroup(id, request.IncludeAuthorizedOperations, answer)
+	}, func(groups []wire.ConsumerGroupDescribeResponseGroups) {
+		response := wire.NewConsumerGroupDescribeResponse()
+		response.Groups = groups
 		respond(response)
-		return
-	}
-	var mu sync.Mutex
-	waits := len(request.GroupIDs)
-	for i, id := range request.GroupIDs {
-		c.describeConsumerGroup(id, request.IncludeAuthorizedOperations, func(one wire.ConsumerGroupDescribeResponseGroups) {
-			mu.Lock()
-			response.Groups[i] = one
-			waits--
-			last := waits == 0
-			mu.Unlock()
-			if last {
-				respond(response)
-			}
-		})
-	}
+	})
 }
 
 func (c *call) describeConsumerGroup(id string, operations bool, done func(wire.ConsumerGroupDescribeResponseGroups)) {

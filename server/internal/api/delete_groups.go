@@ -2,7 +2,6 @@ package api
 
 import (
 	"slices"
-	"sync"
 
 	"github.com/millrace-io/millrace/internal/wire"
 	"github.com/millrace-io/millrace/kafka"
@@ -12,35 +11,24 @@ import (
 // answered for, once.
 
 func deleteGroups(c *call, request *wire.DeleteGroupsRequest, respond func(wire.Message)) {
-	response := wire.NewDeleteGroupsResponse()
 	var names []string
 	for _, id := range request.GroupsNames {
 		if !slices.Contains(names, id) {
 			names = append(names, id)
 		}
 	}
-	response.Results = make([]wire.DeleteGroupsResponseResults, len(names))
-	if len(names) == 0 {
-		respond(response)
-		return
-	}
-	var mu sync.Mutex
-	waits := len(names)
-	for i, id := range names {
+	gather(names, func(id string, answer func(wire.DeleteGroupsResponseResults)) {
 		done := func(err error) {
-			mu.Lock()
-			response.Results[i] = wire.DeleteGroupsResponseResults{GroupID: id, ErrorCode: kafka.CodeOf(err)}
-			waits--
-			last := waits == 0
-			mu.Unlock()
-			if last {
-				respond(response)
-			}
+			answer(wire.DeleteGroupsResponseResults{GroupID: id, ErrorCode: kafka.CodeOf(err)})
 		}
 		if !c.allowed(OpDelete, ResGroup, id) {
 			done(kafka.GroupAuthorizationFailed)
-			continue
+			return
 		}
 		c.t.o.Groups.DeleteGroup(id, done)
-	}
+	}, func(results []wire.DeleteGroupsResponseResults) {
+		response := wire.NewDeleteGroupsResponse()
+		response.Results = results
+		respond(response)
+	})
 }

@@ -1,8 +1,6 @@
 package api
 
 import (
-	"sync"
-
 	"github.com/millrace-io/millrace/internal/wire"
 	"github.com/millrace-io/millrace/kafka"
 )
@@ -11,26 +9,13 @@ import (
 // version 6 on with the error GROUP_ID_NOT_FOUND (KIP-1043).
 
 func describeGroups(c *call, request *wire.DescribeGroupsRequest, respond func(wire.Message)) {
-	response := wire.NewDescribeGroupsResponse()
-	response.Groups = make([]wire.DescribeGroupsResponseGroups, len(request.Groups))
-	if len(request.Groups) == 0 {
+	gather(request.Groups, func(id string, answer func(wire.DescribeGroupsResponseGroups)) {
+		c.describeGroup(id, request.IncludeAuthorizedOperations, answer)
+	}, func(groups []wire.DescribeGroupsResponseGroups) {
+		response := wire.NewDescribeGroupsResponse()
+		response.Groups = groups
 		respond(response)
-		return
-	}
-	var mu sync.Mutex
-	waits := len(request.Groups)
-	for i, id := range request.Groups {
-		c.describeGroup(id, request.IncludeAuthorizedOperations, func(one wire.DescribeGroupsResponseGroups) {
-			mu.Lock()
-			response.Groups[i] = one
-			waits--
-			last := waits == 0
-			mu.Unlock()
-			if last {
-				respond(response)
-			}
-		})
-	}
+	})
 }
 
 func (c *call) describeGroup(id string, operations bool, done func(wire.DescribeGroupsResponseGroups)) {

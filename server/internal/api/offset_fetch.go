@@ -1,8 +1,6 @@
 package api
 
 import (
-	"sync"
-
 	"github.com/millrace-io/millrace/internal/wire"
 	"github.com/millrace-io/millrace/kafka"
 )
@@ -28,25 +26,12 @@ func offsetFetch(c *call, request *wire.OffsetFetchRequest, respond func(wire.Me
 		})
 		return
 	}
-	response.Groups = make([]wire.OffsetFetchResponseGroups, len(request.Groups))
-	if len(request.Groups) == 0 {
+	gather(request.Groups, func(g wire.OffsetFetchRequestGroups, answer func(wire.OffsetFetchResponseGroups)) {
+		c.fetchGroup(&g, request.RequireStable, answer)
+	}, func(groups []wire.OffsetFetchResponseGroups) {
+		response.Groups = groups
 		respond(response)
-		return
-	}
-	var mu sync.Mutex
-	waits := len(request.Groups)
-	for i := range request.Groups {
-		c.fetchGroup(&request.Groups[i], request.RequireStable, func(g wire.OffsetFetchResponseGroups) {
-			mu.Lock()
-			response.Groups[i] = g
-			waits--
-			last := waits == 0
-			mu.Unlock()
-			if last {
-				respond(response)
-			}
-		})
-	}
+	})
 }
 
 // singleGroup is the answer of the versions that know one group.
