@@ -69,7 +69,8 @@ type Broker struct {
 	mu     sync.Mutex
 	life   *lifecycle
 	closed bool
-	// unfenced is closed when an image that has been handed to all rooms shows this registration unfenced.
+	// unfenced is closed when the controller has said that this registration is unfenced, and an image that has been
+	// handed to all rooms shows it. Either may come first.
 	unfenced chan struct{}
 	isReady  bool // unfenced is closed
 	gone     chan struct{}
@@ -190,6 +191,7 @@ func (b *Broker) answered(response wire.Message, err error) {
 		b.isGone = true
 		close(b.gone)
 	}
+	b.lookReady(b.Image())
 	b.mu.Unlock()
 
 	if err != nil && before != Gone {
@@ -204,6 +206,17 @@ func (b *Broker) answered(response wire.Message, err error) {
 		b.o.Failed(failure)
 	case before == Running && (state == Recovering || state == Starting):
 		b.log.Warn("fenced by the controller: clients are not sent here until the session is restored", "epoch", epoch)
+	}
+}
+
+// lookReady closes unfenced when it is time. Called with mu held, with the newest image that all rooms have.
+func (b *Broker) lookReady(image *metadata.Image) {
+	if b.isReady || image == nil || b.life.state != Running {
+		return
+	}
+	if me := image.Broker(b.o.NodeID); me != nil && me.Epoch == b.life.epoch && !me.Fenced {
+		b.isReady = true
+		close(b.unfenced)
 	}
 }
 

@@ -29,6 +29,7 @@ type fakeController struct {
 	broker   *Broker
 	image    *metadata.Image
 	replicas *fakeReplicas
+	slow     time.Duration // how long an answer is on its way; the metadata it made is not held up
 
 	publishing chan struct{} // holds one token; whoever has it may publish
 	queue      []published
@@ -39,7 +40,13 @@ type published struct {
 	delta *metadata.Delta
 }
 
-func (c *fakeController) Handle(ctx context.Context, _ controller.Caller, request wire.Message, version int16) (wire.Message, error) {
+func (c *fakeController) Handle(_ context.Context, _ controller.Caller, request wire.Message, version int16) (wire.Message, error) {
+	response, err := c.decide(request, version)
+	time.Sleep(c.slow)
+	return response, err
+}
+
+func (c *fakeController) decide(request wire.Message, version int16) (wire.Message, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if request.Info().MaxVersion != version {
@@ -175,6 +182,20 @@ func TestABrokerIsReadyAsSoonAsTheMetadataSaysSo(t *testing.T) {
 
 		if err := b.Leave(context.Background()); err != nil {
 			t.Error(err)
+		}
+		b.Close()
+	})
+}
+
+func TestABrokerThatIsReadyFindsItselfReady(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, c, _ := newTestBroker(t)
+		c.slow = time.Second // the image that shows us unfenced overtakes the answer to the heartbeat
+		b.Loaded(Recovered{Replicas: c.replicas, PreviousEpoch: -1})
+		b.Start()
+		<-b.Ready()
+		if why := b.Unready(); len(why) > 0 {
+			t.Errorf("ready, and yet %q", why)
 		}
 		b.Close()
 	})

@@ -75,11 +75,7 @@ func (b *Broker) hand(image *metadata.Image, delta *metadata.Delta) {
 	b.life.published(image.Offset(), time.Now())
 	close(b.handed)
 	b.handed = make(chan struct{})
-	me := image.Broker(b.o.NodeID)
-	if !b.isReady && me != nil && me.Epoch == b.life.epoch && !me.Fenced {
-		b.isReady = true
-		close(b.unfenced)
-	}
+	b.lookReady(image)
 	b.life.wantFence(len(b.stalls) > 0 && b.othersServe(), time.Now())
 	if recovering || len(b.stalls) > 0 {
 		b.nudge()
