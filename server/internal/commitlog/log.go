@@ -105,7 +105,7 @@ type hot struct {
 	decided []txn              // whose marker the high watermark may not have passed; ascending by last; in place
 	// dirSeq counts changes of the directory's entries, dirSynced how many of them are durable.
 	dirSeq, dirSynced uint32
-	created           bool // made by Create, and its directory's own entry is not durable
+	created           bool // its directory's own entry is not durable
 
 	// Used under mu.
 	producers *producers
@@ -171,8 +171,9 @@ func (l *Log) fs() vfs.FS { return l.handles.FS() }
 
 func (l *Log) path(name string) string { return path.Join(l.Dir(), name) }
 
-// Create makes the directory of a new log, with its first segment and partition.metadata, and opens it. Nothing of it
-// is durable before the first flush. StartOffset is its first offset, 0 when negative.
+// Create makes the directory of a new log, with its first segment and partition.metadata. Nothing of it is durable
+// before the first flush, nor need it be: the log is cold until its first use, and one that nobody ever uses is never
+// synced. StartOffset is its first offset, 0 when negative.
 func Create(o Options) (*Log, error) {
 	l := newLog(&o)
 	if err := l.fs().MkdirAll(o.Dir, 0o755); err != nil {
@@ -188,12 +189,15 @@ func Create(o Options) (*Log, error) {
 			return nil, ioError(err)
 		}
 	}
-	h := &hot{segs: []*segment.Segment{seg}, epochs: epochs{saved: -1}, dirSeq: 1, created: true, between: -1, producers: l.newProducers()}
 	for _, offset := range []*atomic.Int64{&l.start, &l.end, &l.flushed, &l.recovery} {
 		offset.Store(start)
 	}
 	l.segments.Store(1)
-	l.hot = h
+	if start > 0 || o.Config.Preallocate { // what is not to be seen from an empty file
+		l.hot = &hot{segs: []*segment.Segment{seg}, epochs: epochs{saved: -1}, dirSeq: 1, created: true, between: -1, producers: l.newProducers()}
+		return l, nil
+	}
+	seg.Close()
 	return l, nil
 }
 

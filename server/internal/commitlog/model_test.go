@@ -1,7 +1,9 @@
 package commitlog
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -129,7 +131,6 @@ func newModel(t *testing.T, seed uint64) *model {
 		}
 	})
 	m.log = newTestLog(t, m.fs, m.config)
-	mustFlush(t, m.log)
 	return m
 }
 
@@ -368,7 +369,14 @@ func (m *model) restart(disk *vfs.Mem, floor, start int64) {
 	m.fs.SetSyncHook(m.synced)
 	o := m.options()
 	o.RecoveryPoint, o.Floor, o.StartOffset = m.point, floor, start
-	m.open(o)
+	if _, err := disk.ReadDir(o.Dir); errors.Is(err, fs.ErrNotExist) && floor == 0 {
+		var err error
+		if m.log, err = Create(o); err != nil { // as a node does: it does not find the directory
+			m.Fatal(err)
+		}
+	} else {
+		m.open(o)
+	}
 	m.note("power lost; opened above %d, floor %d, end %d", m.point, floor, m.log.EndOffset())
 	if m.log.EndOffset() < floor {
 		m.Fatalf("the log ends at %d; it was flushed to %d", m.log.EndOffset(), floor)

@@ -110,21 +110,34 @@ func (l *Log) restoreMetadata(h *hot) error {
 	return nil
 }
 
-// rewarm reads a cold log from its files, which nobody has touched since it cooled or was closed cleanly. mu is held.
+// rewarm reads a cold log from its files, which nobody has touched since it cooled or was closed cleanly. One that never
+// held a record may have lost them: a clean stop does not sync what nobody used. mu is held.
 func (l *Log) rewarm() (*hot, error) {
+	end := l.end.Load()
+	if end == 0 {
+		if err := l.fs().MkdirAll(l.Dir(), 0o755); err != nil {
+			return nil, ioError(fmt.Errorf("%s: %w", l.tp, err))
+		}
+	}
 	dir, err := l.list()
 	if err != nil {
 		return nil, ioError(fmt.Errorf("%s: %w", l.tp, err))
 	}
-	end := l.end.Load()
 	h := &hot{between: -1, producers: l.newProducers(), dirSeq: 1, dirSynced: 1}
+	if end == 0 { // it may never have been synced
+		h.created, h.dirSynced = true, 0
+	}
 	s := scope{start: l.start.Load(), trusted: end, floor: end, clean: true}
 	now := time.Time{} // ages count from the files' own times, and nobody expires
 	usable, err := l.readEpochs(h, s)
 	if err != nil {
 		return nil, err
 	}
-	if len(dir.logs) == 0 {
+	if len(dir.logs) == 0 && end == 0 {
+		if err = l.openEmpty(h, s, now); err == nil {
+			err = l.restoreMetadata(h)
+		}
+	} else if len(dir.logs) == 0 {
 		err = &Damage{Partition: l.tp, From: l.start.Load(), To: end, File: l.Dir(), Cause: errors.New("the directory holds no segment")}
 	} else if err = l.openSegments(h, &dir, s, nil, now); err == nil && l.end.Load() != end {
 		err = &Damage{Partition: l.tp, From: min(end, l.end.Load()), To: end, File: h.active().Log.Path(), Position: h.active().Size(),

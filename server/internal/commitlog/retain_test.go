@@ -184,3 +184,49 @@ func TestCoolLogHoldsNothing(t *testing.T) {
 		t.Errorf("opened cold: hot %v, %d files open, end %d", l.Hot(), o.Handles.Open(), l.EndOffset())
 	}
 }
+
+// A log that nobody has used is cold from the start and costs no sync, neither when it is made nor when the node stops.
+// What it must survive then is that its files are gone.
+func TestUnusedLogIsNeverSynced(t *testing.T) {
+	for _, lost := range []string{"nothing", "the files", "the directory"} {
+		t.Run("lost "+lost, func(t *testing.T) {
+			disk := vfs.NewMem()
+			l := newTestLog(t, disk, testConfig())
+			disk.SetSyncHook(func(name string) { t.Errorf("%s was synced for a log that is not used", name) })
+			if l.Hot() || l.handles.Open() != 0 {
+				t.Errorf("a new log is hot: %v, %d files open", l.Hot(), l.handles.Open())
+			}
+			mustFlush(t, l)
+			s := mustClose(t, l)
+			if lost != "nothing" {
+				disk.SetSyncHook(nil)
+				if lost == "the files" {
+					if err := disk.SyncDir("/data"); err != nil {
+						t.Fatal(err)
+					}
+				}
+				disk = disk.CrashClone(vfs.CrashOptions{})
+			}
+
+			synced := map[string]bool{}
+			disk.SetSyncHook(func(name string) { synced[name] = true })
+			l = OpenCold(testOptions(disk, testConfig()), s)
+			mustAppend(t, l, plain(1, "a"), 1, t0)
+			mustFlush(t, l)
+			for _, name := range []string{"/data", testDir, testDir + "/" + PartitionMetadataFile, testDir + "/00000000000000000000.log"} {
+				if !synced[name] {
+					t.Errorf("the first flush did not sync %s, only %v", name, synced)
+				}
+			}
+			o := testOptions(disk.CrashClone(vfs.CrashOptions{}), testConfig())
+			o.Floor = 1
+			l, err := Open(o, t0)
+			if err != nil || l.EndOffset() != 1 {
+				t.Fatalf("after a crash: %v", err)
+			}
+			if id, err := ReadPartitionMetadata(l.fs(), testDir); err != nil || id != testTopicID {
+				t.Errorf("topic id %v, %v", id, err)
+			}
+		})
+	}
+}
