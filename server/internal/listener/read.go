@@ -17,8 +17,9 @@ const (
 	// readMin is the least that a read asks for, and readMax the most while frames are smaller.
 	readMin = 64 << 10
 	readMax = 1 << 20
-	// trustMax is up to which size a frame gets a buffer for all of it at once, while memory is ample. A larger one gets
-	// more as its bytes come, four times at each step: four bytes must not cost the node a hundred megabytes.
+	// trustMax is up to which size a frame gets a buffer for all of it at once, while memory is ample; and so does one no
+	// larger than what the client has just sent. Any other gets more as its bytes come, four times at each step: four bytes
+	// must not cost the node a hundred megabytes.
 	trustMax = 1 << 20
 	// keepMax is how much of an unfinished frame a connection keeps for itself, so that a client that sends
 	// bytes one by one does not hold a buffer.
@@ -92,7 +93,7 @@ func (in *input) next(c *Conn) ([]byte, error) {
 					if most := int64(want) + int64(want)/4; most > c.l.cfg.Budget.Limit() {
 						return nil, fmt.Errorf("a request of %d bytes takes %d bytes of memory, and memory.budget.bytes is %d: %w", size, most, c.l.cfg.Budget.Limit(), budget.ErrTooLarge)
 					}
-					trust := trustMax
+					trust := max(trustMax, in.usual+in.usual/4)
 					if want > len(in.buf.Bytes()) && !c.l.cfg.Budget.Ample() {
 						trust = readMin
 					}
