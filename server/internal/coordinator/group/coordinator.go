@@ -80,10 +80,10 @@ func (c *Coordinator) Tick(now time.Time) time.Time { return c.runtime.Tick(now)
 // the offsets of topics that are gone are deleted. The replicas have the image already.
 func (c *Coordinator) Publish(image *metadata.Image, delta *metadata.Delta) {
 	c.image.Store(image)
-	gone := map[string]bool{}
+	gone := map[string]kafka.TopicID{}
 	for before, after := range delta.ChangedTopics() {
 		if before != nil && after == nil {
-			gone[before.Name] = true
+			gone[before.Name] = before.ID
 		}
 		if before == nil {
 			c.newTopics.Store(image.Offset())

@@ -35,28 +35,30 @@ func (s *Shard) fetchOffsets(request *wire.OffsetFetchRequestGroups, stable bool
 				response.Topics = append(response.Topics, wire.OffsetFetchResponseGroupsTopics{Name: where.topic})
 			}
 			topic := &response.Topics[len(response.Topics)-1]
-			topic.Partitions = append(topic.Partitions, s.fetchOffset(where, stable))
+			topic.Partitions = append(topic.Partitions, s.fetchOffset(where, kafka.TopicID{}, stable))
 		}
 		return response, nil
 	}
 	for _, t := range request.Topics {
 		topic := wire.OffsetFetchResponseGroupsTopics{TopicID: t.TopicID, Name: t.Name}
 		for _, p := range t.PartitionIndexes {
-			topic.Partitions = append(topic.Partitions, s.fetchOffset(place{request.GroupID, t.Name, p}, stable))
+			topic.Partitions = append(topic.Partitions, s.fetchOffset(place{request.GroupID, t.Name, p}, t.TopicID, stable))
 		}
 		response.Topics = append(response.Topics, topic)
 	}
 	return response, nil
 }
 
-func (s *Shard) fetchOffset(where place, stable bool) wire.OffsetFetchResponseGroupsTopicsPartitions {
+// fetchOffset is the answer for one partition. Who asks by a topic's id is not told what was committed of another topic,
+// which had the name before.
+func (s *Shard) fetchOffset(where place, topic kafka.TopicID, stable bool) wire.OffsetFetchResponseGroupsTopicsPartitions {
 	none := ""
 	one := wire.OffsetFetchResponseGroupsTopicsPartitions{PartitionIndex: where.partition, CommittedOffset: kafka.NoOffset, CommittedLeaderEpoch: kafka.NoEpoch, Metadata: &none}
 	committed, ok := s.offsets.get(where)
 	switch {
 	case stable && s.offsets.unstable(where):
 		one.ErrorCode = kafka.UnstableOffsetCommit
-	case ok:
+	case ok && (committed.isOf(topic) || topic == kafka.TopicID{}):
 		one.CommittedOffset, one.CommittedLeaderEpoch, one.Metadata = committed.Offset, committed.LeaderEpoch, &committed.Metadata
 	}
 	return one

@@ -202,7 +202,7 @@ var commands = map[string]func(w *world, args []string, o options){
 		}
 	},
 	"topic": func(w *world, args []string, o options) {
-		id := kafka.TopicID{15: byte(10 + len(args[0]) + int(args[0][0]))}
+		id := kafka.TopicID{14: byte(o.number("life", 0)), 15: byte(10 + len(args[0]) + int(args[0][0]))}
 		records := []wire.Message{&wire.TopicRecord{Name: args[0], TopicID: id}}
 		for p := range o.number("partitions", 1) {
 			records = append(records, w.partition(id, int32(p)))
@@ -367,12 +367,16 @@ func (w *world) commit(args []string, o options) {
 	})
 }
 
-// fetch GROUP [topic/partition…] [stable=true]
+// fetch GROUP [topic/partition…] [stable=true] [ids=true]
 func (w *world) fetch(args []string, o options) {
 	request := &wire.OffsetFetchRequestGroups{GroupID: args[0], MemberEpoch: -1}
 	for _, word := range args[1:] {
 		topic, partition, _ := placeOf(word)
-		request.Topics = append(request.Topics, wire.OffsetFetchRequestGroupsTopics{Name: topic, PartitionIndexes: []int32{partition}})
+		one := wire.OffsetFetchRequestGroupsTopics{Name: topic, PartitionIndexes: []int32{partition}}
+		if o.get("ids", "") == "true" {
+			one.TopicID = w.c.topicID(topic)
+		}
+		request.Topics = append(request.Topics, one)
 	}
 	w.c.OffsetFetch(request, o.get("stable", "") == "true", func(r *wire.OffsetFetchResponseGroups, err error) {
 		if err != nil {

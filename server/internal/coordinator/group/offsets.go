@@ -24,6 +24,11 @@ type Offset struct {
 	at int64
 }
 
+// isOf reports whether an offset is of a topic, as far as it is known: what older versions have stored has no id.
+func (o *Offset) isOf(topic kafka.TopicID) bool {
+	return o.TopicID == topic || o.TopicID == kafka.TopicID{}
+}
+
 // partitions, topics and groups nest what is committed.
 type (
 	partitions struct {
@@ -207,6 +212,21 @@ func (o *offsets) places(group string) []place {
 		}
 	}
 	return slices.SortedFunc(maps.Keys(all), comparePlaces)
+}
+
+// anyOf reports whether what is committed at a place, or what an open transaction has sent for it, is of a topic.
+func (o *offsets) anyOf(where place, topic kafka.TopicID) bool {
+	if committed, ok := o.get(where); ok && committed.isOf(topic) {
+		return true
+	}
+	if o.unstable(where) {
+		for _, p := range o.open.All() {
+			if sent, ok := p.Get(where); ok && sent.isOf(topic) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func comparePlaces(a, b place) int {

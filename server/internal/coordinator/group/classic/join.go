@@ -314,6 +314,7 @@ func (d *decision) replaceStatic(j *Join, m *member, id string) {
 		d.store()
 		d.undo = func() {
 			g.rename(m, oldID)
+			m.clientID, m.host = before.clientID, before.host
 			m.protocols, m.rebalanceTimeout, m.sessionTimeout = before.protocols, before.rebalanceTimeout, before.sessionTimeout
 			d.heard(m)
 		}
