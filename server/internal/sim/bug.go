@@ -13,4 +13,12 @@ const (
 	TakesOldCommits
 	// LeavesUnsynced takes what was appended for committed, without a sync of the disk.
 	LeavesUnsynced
+	// TakesReplaced lets a commit of a static member through whose place another has taken, in the name of that one.
+	TakesReplaced
+	// ForgetsEarly lets offsets expire in half the time that they are to be kept.
+	ForgetsEarly
+	// KeepsOffsets tells nobody that a topic is gone.
+	KeepsOffsets
+	// HidesTopics hides a topic from whoever resolves regular expressions.
+	HidesTopics
 )

@@ -21,14 +21,18 @@ const healsWithin = 2 * time.Minute
 // begin builds the world.
 func (w *world) begin() {
 	w.config = w.settings()
-	w.log = &memlog.Log{}
 	w.segmentBytes = pick(w, []int64{16 << 10, 64 << 10, 1 << 20})
-	if w.chance(0.5) || w.bug == LeavesUnsynced {
-		w.disk = newDisk(w)
-	}
-	w.topics = map[string]kafka.TopicID{}
+	w.topics, w.asked = map[string]kafka.TopicID{}, map[string]time.Duration{}
 	w.records = []wire.Message{&wire.TopicRecord{Name: group.Topic, TopicID: groupsID}}
-	w.lead(true)
+	onDisk := w.chance(0.5) || w.bug == LeavesUnsynced
+	for i := range 1 + w.dice.IntN(3) {
+		s := &shard{w: w, index: int32(i), log: &memlog.Log{}}
+		w.shards = append(w.shards, s)
+		if onDisk {
+			s.disk = newDisk(s)
+		}
+		s.lead(true)
+	}
 	w.start()
 	for i := range 1 + w.dice.IntN(3) {
 		w.createTopic(fmt.Sprintf("t%d", i), 1+w.dice.IntN(4))
@@ -73,13 +77,23 @@ func (w *world) addMember(g *theGroup) {
 	if w.chance(0.2) {
 		c.topics = g.topics[:1]
 	}
-	w.say("%s comes and reads %v", c.name, c.topics)
+	if w.chance(0.3) {
+		instance := pick(w, []string{"i1", "i2"})
+		c.instance = &instance
+	}
 	var m member
 	if g.consumer {
+		if w.chance(0.25) {
+			c.regex = pick(w, regexes)
+		}
 		m = &consumerMember{client: c, id: c.name, whole: true}
 	} else {
+		if c.instance != nil {
+			c.topics = g.topics // see resubscribe
+		}
 		m = &classicMember{client: c}
 	}
+	w.say("%s comes as %q and reads %v", c.name, c.instanceID(), m.connection().reads())
 	w.members = append(w.members, m)
 	m.connection().later(w.between(time.Millisecond, time.Second), m.step)
 }
@@ -89,6 +103,7 @@ func (w *world) disturb() {
 	g := pick(w, w.groups)
 	here := w.living(g)
 	awake := w.up && w.now >= w.asleepUntil
+	s := pick(w, w.shards)
 	switch n := w.dice.IntN(100); {
 	case n < 15 && len(here) > 0:
 		c := pick(w, here).connection()
@@ -103,14 +118,20 @@ func (w *world) disturb() {
 		c := pick(w, here).connection()
 		c.hungUntil = w.now + w.between(time.Second, 2*sessionTimeout)
 		w.say("%s hangs until %.3fs", c.name, c.hungUntil.Seconds())
+	case n < 33 && len(here) > 0:
+		w.say("%s: all die", g.name)
+		for _, m := range here {
+			m.connection().dead = true
+			w.report.Deaths++
+		}
 	case n < 50 && len(here) < 4:
 		w.addMember(g)
 	case n < 58 && awake:
 		w.crash()
-	case n < 66 && awake && w.leads:
-		w.loseLeadership()
+	case n < 66 && awake && s.leads:
+		w.loseLeadership(s)
 	case n < 72:
-		w.refuse()
+		w.refuse(s)
 	case n < 78:
 		w.say("syncs are slow")
 		w.slow = true
@@ -121,6 +142,12 @@ func (w *world) disturb() {
 		d := w.between(time.Second, 3*sessionTimeout)
 		w.say("the process sleeps for %v", d.Round(time.Millisecond))
 		w.asleepUntil, w.slept = w.now+d, w.slept+d
+	case n < 91:
+		w.deleteGroup(&client{w: w, name: "admin", in: g})
+	case n < 93:
+		w.deleteOffsets(&client{w: w, name: "admin", in: g})
+	case n < 96 && len(here) > 0:
+		pick(w, here).resubscribe()
 	default:
 		if len(here) > 0 {
 			w.fetch(&client{w: w, name: "admin", in: g})
@@ -131,12 +158,12 @@ func (w *world) disturb() {
 	}
 }
 
-// refuse lets the log refuse appends for a while.
-func (w *world) refuse() {
+// refuse lets a log refuse appends for a while.
+func (w *world) refuse(s *shard) {
 	why := pick(w, []kafka.ErrorCode{kafka.NotEnoughReplicas, kafka.KafkaStorageError})
-	w.say("appends are refused: %v", why)
-	w.log.Refuse = why
-	w.after(w.between(100*time.Millisecond, 5*time.Second), func() { w.log.Refuse = nil })
+	w.say("appends to partition %d are refused: %v", s.index, why)
+	s.log.Refuse = why
+	w.after(w.between(100*time.Millisecond, 5*time.Second), func() { s.log.Refuse = nil })
 }
 
 func (w *world) changeTopics() {
@@ -145,6 +172,9 @@ func (w *world) changeTopics() {
 	switch {
 	case !there:
 		w.createTopic(name, 1+w.dice.IntN(4))
+		for _, g := range w.groups { // who comes upon the topic asks where to begin
+			w.fetchByID(&client{w: w, name: "admin", in: g})
+		}
 	case w.partitionsOf(name) < 8 && w.chance(0.6):
 		w.createTopic(name, 1+w.dice.IntN(2))
 	default:
@@ -155,16 +185,19 @@ func (w *world) changeTopics() {
 // heal ends the chaos; from then on it is looked again and again whether all is stable.
 func (w *world) heal() {
 	w.say("everything heals")
-	w.chaos, w.slow, w.log.Refuse = false, false, nil
-	for _, g := range w.groups {
-		if len(w.living(g)) == 0 {
-			w.addMember(g)
-		}
+	w.chaos, w.slow = false, false
+	for _, s := range w.shards {
+		s.log.Refuse = nil
 	}
 	w.await(w.now + healsWithin + max(0, w.asleepUntil-w.now))
 }
 
 func (w *world) await(until time.Duration) {
+	for _, g := range w.groups {
+		if len(w.living(g)) == 0 {
+			w.addMember(g)
+		}
+	}
 	w.after(2*time.Second, func() {
 		missing := w.unstable()
 		if missing == "" {
@@ -183,7 +216,7 @@ func (w *world) await(until time.Duration) {
 
 // unstable says what is not as it is to be in the end, nothing when all is.
 func (w *world) unstable() string {
-	if !w.up || !w.leads || w.now < w.asleepUntil {
+	if !w.up || w.now < w.asleepUntil || slices.ContainsFunc(w.shards, func(s *shard) bool { return !s.leads }) {
 		return "the node is not up"
 	}
 	for _, g := range w.groups {
@@ -197,7 +230,7 @@ func (w *world) unstable() string {
 				return m.connection().name + " is not settled"
 			}
 			have = append(have, m.owns()...)
-			for _, t := range m.connection().topics {
+			for _, t := range m.connection().reads() {
 				for p := range w.partitionsOf(t) {
 					want = append(want, fmt.Sprintf("%s/%d", t, p))
 				}

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/millrace-io/millrace/internal/wire"
+	"github.com/millrace-io/millrace/kafka"
 	"github.com/millrace-io/millrace/server/internal/coordinator"
 	"github.com/millrace-io/millrace/server/internal/coordinator/memlog"
 	"github.com/millrace-io/millrace/server/internal/metadata"
@@ -75,19 +76,20 @@ func (w *world) reached(g *theGroup, member string, epoch int32) {
 	}
 }
 
-// assigned: a partition has one owner in a generation, which is committed.
-func (w *world) assigned(g *theGroup, member string, generation int32, partitions []string) {
+// assigned: a partition has one owner in a generation, which is committed. A static member is its instance id, whatever
+// its member id is.
+func (w *world) assigned(g *theGroup, member, identity string, generation int32, partitions []string) {
 	w.ledger.catchUp()
 	g.newestID, g.newestEpoch = member, generation
 	if !w.ledger.reached[reachedKey(g.name, generation)] {
 		w.fail("nothing is answered before it is committed", "%s of %s got its assignment of generation %d", member, g.name, generation)
 	}
 	for _, of := range partitions {
-		key := ownerKey(g.name, generation, of)
-		if other, taken := w.owners[key]; taken && other != member {
-			w.fail("a partition has one owner", "%s and %s both got %s of %s in generation %d", other, member, of, g.name, generation)
+		key := ownerKey(fmt.Sprintf("%s, deleted at %d,", g.name, w.ledger.deleted[g.name]), generation, of)
+		if other, taken := w.owners[key]; taken && other != identity {
+			w.fail("a partition has one owner", "%s and %s both got %s of %s in generation %d", other, identity, of, g.name, generation)
 		}
-		w.owners[key] = member
+		w.owners[key] = identity
 	}
 }
 
@@ -115,14 +117,66 @@ func (w *world) checkFetched(group string, floor map[place]commit, r *wire.Offse
 	}
 }
 
-// checkReload loads what is committed into a second coordinator, and compares. It can be done only while nothing is in
-// flight.
-func (w *world) checkReload() {
-	if !w.up || !w.leads || w.now < w.asleepUntil || w.log.Waiting() > 0 || w.log.Refuse != nil {
+// checkAsked judges the answer to who asked for offsets of topics by their ids: none is of a topic that had the name before.
+func (w *world) checkAsked(asked []wire.OffsetFetchRequestGroupsTopics, r *wire.OffsetFetchResponseGroups) {
+	w.ledger.catchUp()
+	for i, t := range r.Topics {
+		for _, p := range t.Partitions {
+			if p.CommittedOffset != kafka.NoOffset && w.ledger.topicOf[p.CommittedOffset] != asked[i].TopicID {
+				w.fail("a topic has its own offsets", "%d was fetched of %s %x, and is of %x", p.CommittedOffset, t.Name, asked[i].TopicID[15], w.ledger.topicOf[p.CommittedOffset][15])
+			}
+		}
+	}
+}
+
+// checkForgotten: when a topic is deleted, so are its offsets, wherever the coordinator can write that.
+func (w *world) checkForgotten(id kafka.TopicID) {
+	if !w.up {
 		return
 	}
-	log := &memlog.Log{Batches: slices.Clone(w.log.Batches), End: w.log.End, High: w.log.High, Direct: true}
-	second := w.coordinator(func(int32, int32) (coordinator.Log, error) { return log, nil }, func(load func()) { load() })
+	for _, g := range w.groups {
+		if w.of(g.name).log.Refuse != nil {
+			continue
+		}
+		w.c.OffsetFetch(&wire.OffsetFetchRequestGroups{GroupID: g.name, MemberEpoch: -1}, false, func(r *wire.OffsetFetchResponseGroups, err error) {
+			if err != nil {
+				return
+			}
+			w.ledger.catchUp()
+			for _, t := range r.Topics {
+				for _, p := range t.Partitions {
+					if w.ledger.topicOf[p.CommittedOffset] == id {
+						w.fail("a deleted topic has no offsets", "%s is still at %d of %s/%d", g.name, p.CommittedOffset, t.Name, p.PartitionIndex)
+					}
+				}
+			}
+		})
+	}
+}
+
+// checkDeleted: when the deletion of a group is answered, it is committed.
+func (w *world) checkDeleted(g *theGroup, floor int64) {
+	w.ledger.catchUp()
+	w.report.Deletions++
+	if w.ledger.deleted[g.name] < floor {
+		w.fail("nothing is answered before it is committed", "the deletion of %s was acknowledged", g.name)
+	}
+}
+
+// checkReload loads what is committed into a second coordinator, and compares. It can be done only for partitions in
+// which nothing is in flight.
+func (w *world) checkReload() {
+	if !w.up || w.now < w.asleepUntil {
+		return
+	}
+	still := func(s *shard) bool { return s.leads && s.log.Waiting() == 0 && s.log.Refuse == nil }
+	second := w.coordinator(func(partition, _ int32) (coordinator.Log, error) {
+		s := w.shards[partition]
+		if !still(s) {
+			return nil, kafka.NotLeaderOrFollower
+		}
+		return &memlog.Log{Batches: slices.Clone(s.log.Batches), End: s.log.End, High: s.log.High, Direct: true}, nil
+	}, func(load func()) { load() })
 	delta := metadata.NewDelta(metadata.Empty())
 	w.replay(delta, w.records)
 	second.Publish(delta.Apply(int64(len(w.records)), 1, 0), delta)
@@ -130,10 +184,10 @@ func (w *world) checkReload() {
 	compared := false
 	for _, g := range w.groups {
 		before, ready := look(w.c, g)
-		after, loaded := look(second, g)
-		if !ready {
-			return
+		if !ready || !still(w.of(g.name)) {
+			continue
 		}
+		after, loaded := look(second, g)
 		if !loaded {
 			w.fail("a reload finds the state that was", "%s is not there after it", g.name)
 			return

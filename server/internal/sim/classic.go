@@ -20,12 +20,33 @@ type classicMember struct {
 	// seen are the partitions that the leader has shared out: when others are there, it calls for a rebalance.
 	leads bool
 	seen  string
+	// changed says that it reads something else than it said when it joined.
+	changed bool
 }
 
 func (m *classicMember) owns() []string { return m.owned }
 
+// identity is what a member is known by in its group, over all its lives.
+func (m *classicMember) identity(id string) string {
+	if m.instance != nil {
+		return *m.instance
+	}
+	return id
+}
+
+// resubscribe reads more, or less, from the next rebalance on, which it calls for. All lives of a static member read the
+// same: as in Kafka, nobody shares the partitions out again when one comes back and reads something else.
+func (m *classicMember) resubscribe() {
+	if m.instance != nil {
+		return
+	}
+	m.topics = m.in.topics[:1+m.w.dice.IntN(len(m.in.topics))]
+	m.changed = true
+	m.w.say("%s: reads %v from now on", m.name, m.topics)
+}
+
 func (m *classicMember) settled() bool {
-	return m.stable && (!m.leads || m.seen == m.w.layout(m.in.topics))
+	return m.stable && !m.changed && (!m.leads || m.seen == m.w.layout(m.in.topics))
 }
 
 // layout says how many partitions topics have.
@@ -48,6 +69,8 @@ func (m *classicMember) step() {
 	switch {
 	case !m.stable:
 		m.join()
+	case m.changed:
+		m.rejoin()
 	case m.leads && m.seen != m.w.layout(m.in.topics):
 		m.w.say("%s: sees other partitions", m.name)
 		m.rejoin()
@@ -59,10 +82,11 @@ func (m *classicMember) step() {
 }
 
 func (m *classicMember) join() {
+	m.changed = false
 	subscription := wire.NewConsumerProtocolSubscription()
 	subscription.Topics = m.topics
 	request := wire.JoinGroupRequest{
-		GroupID: m.in.name, MemberID: m.id, ProtocolType: "consumer", SessionTimeoutMs: int32(sessionTimeout.Milliseconds()), RebalanceTimeoutMs: int32(rebalanceTimeout.Milliseconds()),
+		GroupID: m.in.name, MemberID: m.id, GroupInstanceID: m.instance, ProtocolType: "consumer", SessionTimeoutMs: int32(sessionTimeout.Milliseconds()), RebalanceTimeoutMs: int32(rebalanceTimeout.Milliseconds()),
 		Protocols: []wire.JoinGroupRequestProtocols{{Name: "range", Metadata: subscription.AppendTo([]byte{0, 0}, 0)}},
 	}
 	m.ask(fmt.Sprintf("join as %q", m.id), 3*rebalanceTimeout, 2*rebalanceTimeout+writeTimeout, func(answer answer) {
@@ -77,7 +101,13 @@ func (m *classicMember) joined(r *wire.JoinGroupResponse, err error) {
 	switch kafka.CodeOf(err) {
 	case kafka.None:
 		m.id, m.generation = r.MemberID, r.GenerationID
+		if m.instance != nil {
+			m.in.holds(*m.instance, m.id)
+		}
 		m.sync(r)
+		return
+	case kafka.FencedInstanceID:
+		m.replaced()
 		return
 	case kafka.MemberIDRequired:
 		m.id = r.MemberID
@@ -98,18 +128,21 @@ func (c *client) judge(what string, err error, expected ...kafka.ErrorCode) {
 
 func (m *classicMember) sync(joined *wire.JoinGroupResponse) {
 	protocolType, protocol := "consumer", "range"
-	request := &wire.SyncGroupRequest{GroupID: m.in.name, MemberID: m.id, GenerationID: m.generation, ProtocolType: &protocolType, ProtocolName: &protocol}
+	request := &wire.SyncGroupRequest{GroupID: m.in.name, MemberID: m.id, GroupInstanceID: m.instance, GenerationID: m.generation, ProtocolType: &protocolType, ProtocolName: &protocol}
 	m.leads = joined.Leader == m.id
 	if m.leads {
 		m.seen = m.w.layout(m.in.topics)
 		request.Assignments = m.assign(joined.Members)
+		if joined.SkipAssignment { // it does not know of which partitions the one before it has shared out
+			m.seen = ""
+		}
 	}
 	m.ask(fmt.Sprintf("sync in generation %d", m.generation), 3*rebalanceTimeout, rebalanceTimeout+writeTimeout, func(answer answer) {
 		m.w.c.SyncGroup(request, func(r *wire.SyncGroupResponse, err error) {
 			var owned []string
 			if err == nil {
 				owned = strings.Fields(string(r.Assignment))
-				m.w.assigned(m.in, request.MemberID, request.GenerationID, owned)
+				m.w.assigned(m.in, request.MemberID, m.identity(request.MemberID), request.GenerationID, owned)
 			}
 			answer(func() { m.synced(owned, err) })
 		})
@@ -164,7 +197,7 @@ func (m *classicMember) synced(owned []string, err error) {
 }
 
 func (m *classicMember) heartbeat() {
-	request := &wire.HeartbeatRequest{GroupID: m.in.name, MemberID: m.id, GenerationID: m.generation}
+	request := &wire.HeartbeatRequest{GroupID: m.in.name, MemberID: m.id, GroupInstanceID: m.instance, GenerationID: m.generation}
 	m.ask(fmt.Sprintf("heartbeat in generation %d", m.generation), 0, sessionTimeout, func(answer answer) {
 		m.w.c.Heartbeat(request, func(err error) { answer(func() { m.heard(err) }) })
 	}, m.soon)
@@ -180,9 +213,12 @@ func (m *classicMember) heard(err error) {
 		m.w.say("%s: is called to join", m.name)
 		m.rejoin()
 		return
-	case kafka.IllegalGeneration, kafka.UnknownMemberID:
+	case kafka.FencedInstanceID:
+		m.replaced()
+		return
+	case kafka.IllegalGeneration, kafka.UnknownMemberID, kafka.GroupIDNotFound:
 		m.w.say("%s: is fenced: %v", m.name, kafka.CodeOf(err))
-		if kafka.CodeOf(err) == kafka.UnknownMemberID {
+		if kafka.CodeOf(err) != kafka.IllegalGeneration {
 			m.id = ""
 		}
 		m.rejoin()
@@ -193,7 +229,7 @@ func (m *classicMember) heard(err error) {
 }
 
 func (m *classicMember) leave() {
-	request := &wire.LeaveGroupRequest{GroupID: m.in.name, Members: []wire.LeaveGroupRequestMembers{{MemberID: m.id}}}
+	request := &wire.LeaveGroupRequest{GroupID: m.in.name, Members: []wire.LeaveGroupRequestMembers{{MemberID: m.id, GroupInstanceID: m.instance}}}
 	m.stable, m.owned, m.leads = false, nil, false
 	m.ask("leave", 0, writeTimeout, func(answer answer) {
 		m.w.c.LeaveGroup(request, func(*wire.LeaveGroupResponse, error) { answer(func() {}) })

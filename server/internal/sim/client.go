@@ -1,6 +1,8 @@
 package sim
 
 import (
+	"regexp"
+	"slices"
 	"time"
 
 	"github.com/millrace-io/millrace/kafka"
@@ -15,6 +17,8 @@ type member interface {
 	// owns lists the partitions that the member takes for its own.
 	owns() []string
 	settled() bool
+	// resubscribe lets the member read something else.
+	resubscribe()
 }
 
 // client is a member's connection. It has one request on the way at a time; when an answer takes too long it goes on, and
@@ -24,6 +28,8 @@ type client struct {
 	name      string
 	in        *theGroup
 	topics    []string
+	regex     string  // instead of topics; empty for none
+	instance  *string // of a static member
 	dead      bool
 	hungUntil time.Duration
 	call      int           // the request that is on its way, or the next one
@@ -42,9 +48,44 @@ type theGroup struct {
 	// newest is who was last told of a generation or epoch: a planted bug speaks in its name.
 	newestID    string
 	newestEpoch int32
+	holder      map[string]string // the member that was last told that it has an instance id
+}
+
+func (g *theGroup) holds(instance, member string) {
+	if g.holder == nil {
+		g.holder = map[string]string{}
+	}
+	g.holder[instance] = member
 }
 
 func (c *client) connection() *client { return c }
+
+// regexes are what members of consumer groups read in the place of names.
+var regexes = []string{"t.*", "t[01]", "t0|t2"}
+
+// reads lists the topics that the member reads.
+func (c *client) reads() []string {
+	if c.regex == "" {
+		return c.topics
+	}
+	return slices.DeleteFunc(c.w.sortedTopics(), func(name string) bool {
+		return !regexp.MustCompile(`^(?:` + c.regex + `)$`).MatchString(name)
+	})
+}
+
+// instanceID is the instance id, empty for none.
+func (c *client) instanceID() string {
+	if c.instance == nil {
+		return ""
+	}
+	return *c.instance
+}
+
+// replaced ends a static member whose place another has taken.
+func (c *client) replaced() {
+	c.w.say("%s: another is %s now", c.name, *c.instance)
+	c.dead = true
+}
 
 // later lets something happen in the client, later; not when it is dead, and not while it hangs.
 func (c *client) later(d time.Duration, do func()) {

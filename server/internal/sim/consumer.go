@@ -7,7 +7,6 @@ import (
 
 	"github.com/millrace-io/millrace/internal/wire"
 	"github.com/millrace-io/millrace/kafka"
-	"github.com/millrace-io/millrace/server/internal/coordinator/group"
 )
 
 // consumerMember is a member of a consumer group.
@@ -49,6 +48,16 @@ func (w *world) nameOf(id kafka.TopicID) string {
 	return fmt.Sprintf("?%x", id[15])
 }
 
+// resubscribe reads something else from the next heartbeat on.
+func (m *consumerMember) resubscribe() {
+	m.topics, m.regex = m.in.topics[:1+m.w.dice.IntN(len(m.in.topics))], ""
+	if m.w.chance(0.5) {
+		m.regex = pick(m.w, regexes)
+	}
+	m.whole = true
+	m.w.say("%s: reads %v from now on", m.name, m.reads())
+}
+
 func (m *consumerMember) settled() bool { return m.epoch > 0 && !m.busy }
 
 func (m *consumerMember) soon() {
@@ -73,6 +82,9 @@ func (m *consumerMember) committed(err error) {
 	case kafka.UnknownMemberID, kafka.GroupIDNotFound:
 		m.fenced()
 		return
+	case kafka.FencedInstanceID:
+		m.replaced()
+		return
 	default:
 		m.judge("commit", err, kafka.StaleMemberEpoch, kafka.UnknownTopicOrPartition)
 	}
@@ -87,9 +99,13 @@ func (m *consumerMember) fenced() {
 
 func (m *consumerMember) heartbeat() {
 	request := wire.NewConsumerGroupHeartbeatRequest()
-	request.GroupID, request.MemberID, request.MemberEpoch = m.in.name, m.id, m.epoch
+	request.GroupID, request.MemberID, request.MemberEpoch, request.InstanceID = m.in.name, m.id, m.epoch, m.instance
 	if m.epoch == 0 || m.whole || m.repeated {
-		request.RebalanceTimeoutMs, request.SubscribedTopicNames = int32(rebalanceTimeout.Milliseconds()), m.topics
+		regex := m.regex
+		request.RebalanceTimeoutMs, request.SubscribedTopicNames, request.SubscribedTopicRegex = int32(rebalanceTimeout.Milliseconds()), m.topics, &regex
+		if regex != "" {
+			request.SubscribedTopicNames = []string{}
+		}
 	}
 	request.TopicPartitions = []wire.ConsumerGroupHeartbeatRequestTopicPartitions{}
 	for _, o := range m.owned {
@@ -98,7 +114,7 @@ func (m *consumerMember) heartbeat() {
 	m.whole, m.repeated = false, false
 	m.ask(fmt.Sprintf("heartbeat in epoch %d with %v", m.epoch, m.owns()), 0, sessionTimeout, func(answer answer) {
 		again := *request
-		m.w.c.ConsumerGroupHeartbeat(&again, group.Caller{ClientID: m.name, Host: "/h", Version: 1}, func(r *wire.ConsumerGroupHeartbeatResponse, err error) {
+		m.w.c.ConsumerGroupHeartbeat(&again, m.w.caller(m.name, 1), func(r *wire.ConsumerGroupHeartbeatResponse, err error) {
 			if err == nil {
 				m.w.reached(m.in, *r.MemberID, r.MemberEpoch)
 			}
@@ -113,6 +129,19 @@ func (m *consumerMember) heard(r *wire.ConsumerGroupHeartbeatResponse, err error
 	case kafka.UnknownMemberID, kafka.FencedMemberEpoch, kafka.GroupIDNotFound:
 		m.w.say("%s: is fenced: %v", m.name, kafka.CodeOf(err))
 		m.fenced()
+		return
+	case kafka.FencedInstanceID:
+		m.replaced()
+		return
+	case kafka.UnreleasedInstanceID:
+		if slices.ContainsFunc(m.w.living(m.in), func(o member) bool {
+			c := o.connection()
+			return c != &m.client && c.instance != nil && *c.instance == *m.instance
+		}) {
+			m.replaced()
+			return
+		}
+		m.soon()
 		return
 	default:
 		m.judge("heartbeat", err)
@@ -157,10 +186,16 @@ func (m *consumerMember) heard(r *wire.ConsumerGroupHeartbeatResponse, err error
 func (m *consumerMember) leave() {
 	request := wire.NewConsumerGroupHeartbeatRequest()
 	request.GroupID, request.MemberID, request.MemberEpoch = m.in.name, m.id, leaveEpoch
+	if m.instance != nil {
+		request.InstanceID = m.instance
+		if m.w.chance(0.7) {
+			request.MemberEpoch = wentForNow
+		}
+	}
 	m.owned = nil
 	m.ask("leave", 0, writeTimeout, func(answer answer) {
 		again := *request
-		m.w.c.ConsumerGroupHeartbeat(&again, group.Caller{ClientID: m.name, Host: "/h", Version: 1}, func(_ *wire.ConsumerGroupHeartbeatResponse, err error) {
+		m.w.c.ConsumerGroupHeartbeat(&again, m.w.caller(m.name, 1), func(_ *wire.ConsumerGroupHeartbeatResponse, err error) {
 			answer(func() {})
 		})
 	}, func() {})

@@ -14,14 +14,14 @@ import (
 // disk is a commitlog on a disk in memory. It stores what the memlog keeps the account of: after a crash only what is on
 // the disk is left, and that is what was synced, and by chance some of the rest.
 type disk struct {
-	w   *world
+	s   *shard
 	mem *vfs.Mem
 	log *commitlog.Log
 }
 
 // newDisk makes an empty one.
-func newDisk(w *world) *disk {
-	d := &disk{w: w, mem: vfs.NewMem()}
+func newDisk(s *shard) *disk {
+	d := &disk{s: s, mem: vfs.NewMem()}
 	d.must("make the directory", d.mem.MkdirAll("data", 0o755))
 	d.must("sync the directory above", d.mem.SyncDir("."))
 	var err error
@@ -33,9 +33,9 @@ func newDisk(w *world) *disk {
 
 func (d *disk) options() commitlog.Options {
 	config := commitlog.DefaultConfig()
-	config.SegmentBytes = d.w.segmentBytes
+	config.SegmentBytes = d.s.w.segmentBytes
 	return commitlog.Options{
-		Dir: "data/groups-0", Partition: kafka.TopicPartition{Topic: "groups"}, TopicID: groupsID, Config: config,
+		Dir: fmt.Sprintf("data/groups-%d", d.s.index), Partition: kafka.TopicPartition{Topic: "groups", Partition: d.s.index}, TopicID: groupsID, Config: config,
 		StartOffset: -1, Handles: segment.NewHandles(d.mem, 16),
 	}
 }
@@ -43,12 +43,12 @@ func (d *disk) options() commitlog.Options {
 // must fails the run: a disk that nothing is wrong with does what it is told.
 func (d *disk) must(what string, err error) {
 	if err != nil {
-		d.w.fail("a sound disk does what it is told", "%s: %v", what, err)
+		d.s.w.fail("a sound disk does what it is told", "%s: %v", what, err)
 	}
 }
 
 func (d *disk) append(batch record.Batch) {
-	info, err := d.log.Append(append([]byte(nil), batch...), commitlog.AppendOptions{LeaderEpoch: d.w.epoch, Origin: commitlog.Coordinator}, d.w.clock())
+	info, err := d.log.Append(append([]byte(nil), batch...), commitlog.AppendOptions{LeaderEpoch: d.s.epoch, Origin: commitlog.Coordinator}, d.s.w.clock())
 	d.must("append", err)
 	if err == nil && info.FirstOffset != batch.BaseOffset() {
 		d.must("append", fmt.Errorf("at offset %d, not %d", info.FirstOffset, batch.BaseOffset()))
@@ -84,8 +84,8 @@ func (d *disk) truncate(to int64) {
 
 // crash takes the power away and brings it back; it returns what is in the log then.
 func (d *disk) crash() *memlog.Log {
-	d.mem = d.mem.CrashClone(vfs.CrashOptions{Rand: d.w.dice})
-	log, err := commitlog.Open(d.options(), d.w.clock())
+	d.mem = d.mem.CrashClone(vfs.CrashOptions{Rand: d.s.w.dice})
+	log, err := commitlog.Open(d.options(), d.s.w.clock())
 	d.must("open the log after the crash", err)
 	if err != nil {
 		return &memlog.Log{}

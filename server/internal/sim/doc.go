@@ -6,8 +6,8 @@
 //	disk.go      the log as a commitlog on a disk in memory, which forgets in a crash what was not synced; every other run
 //	             has one
 //	client.go    a member's connection: what it sends arrives late, twice, or not at all, but in order
-//	classic.go   a member of a classic group, with an assignor of its own
-//	consumer.go  a member of a consumer group (KIP-848)
+//	classic.go   a member of a classic group, with an assignor of its own; static ones take the places of others
+//	consumer.go  a member of a consumer group (KIP-848), which may read by a regular expression
 //	gate.go      what lies between a message and the coordinator
 //	ledger.go    what is committed, replayed by a dumb twin of the coordinator
 //	check.go     the invariants

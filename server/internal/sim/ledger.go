@@ -12,31 +12,49 @@ import (
 	"github.com/millrace-io/millrace/kafka"
 )
 
-// ledger is what is committed, replayed by the simplest means, and judged as it comes.
+// ledger is what is committed, replayed by the simplest means, and judged as it comes. All that it keeps in order is of
+// one group, and so of one partition.
 type ledger struct {
-	w       *world
-	batches int // that are committed
-	sum     uint32
-	offset  int64
+	w *world
 
 	generations map[string]int32 // of classic groups
-	epochs      map[string]int32 // of consumer groups
-	members     map[string]int32 // of a consumer group, their epochs
+	// joined are the members of the generation of a classic group that was stored last.
+	joined  map[string]map[string]bool
+	epochs  map[string]int32 // of consumer groups
+	members map[string]int32 // of a consumer group, their epochs
 	// since are the epochs in which a member of a consumer group got what it has.
 	since map[string]map[owned]int32
+	// statics are the instance ids of members of a consumer group; away are those that went for now, and left is what
+	// such a member had, by group and instance id: who comes back may commit for it in any epoch.
+	statics map[string]string
+	away    map[string]bool
+	left    map[string]*leftForNow
 	// reached are the generations and epochs of members that have ever been committed.
 	reached map[string]bool
 	commits map[place]commit
-	at      map[int64]int64 // the record of a commit, by the offset that it commits
-	erased  map[place]int64 // the newest tombstone
+	at      map[int64]int64         // the record of a commit, by the offset that it commits
+	topicOf map[int64]kafka.TopicID // of a commit, by the offset that it commits
+	erased  map[place]int64         // the newest tombstone
+	deleted map[string]int64        // the newest tombstone of a group
 }
 
-type commit struct{ offset, at int64 }
+type commit struct {
+	offset, at int64
+	ms         int64
+}
+
+// leftForNow is what a static member had when it went.
+type leftForNow struct {
+	group string
+	since map[owned]int32
+	gone  bool // its own records are deleted: who has not come back by now does not any more
+}
 
 func newLedger(w *world) ledger {
 	return ledger{
 		w: w, generations: map[string]int32{}, epochs: map[string]int32{}, members: map[string]int32{}, since: map[string]map[owned]int32{}, reached: map[string]bool{},
-		commits: map[place]commit{}, at: map[int64]int64{}, erased: map[place]int64{},
+		commits: map[place]commit{}, at: map[int64]int64{}, erased: map[place]int64{}, joined: map[string]map[string]bool{}, statics: map[string]string{}, away: map[string]bool{},
+		left: map[string]*leftForNow{}, topicOf: map[int64]kafka.TopicID{}, deleted: map[string]int64{},
 	}
 }
 
@@ -48,35 +66,41 @@ func ownerKey(group string, generation int32, of string) string {
 
 // catchUp takes in what has been committed.
 func (l *ledger) catchUp() {
-	log := l.w.log
-	for l.batches < len(log.Batches) && log.Batches[l.batches].NextOffset() <= log.High {
-		b := log.Batches[l.batches]
-		l.batches++
-		l.sum = crc32.Update(l.sum, crc32.IEEETable, b)
-		for r, err := range b.Records(nil) {
-			if err != nil {
-				l.w.fail("what is committed can be read", "%v", err)
-				return
+	for _, s := range l.w.shards {
+		for s.taken < len(s.log.Batches) && s.log.Batches[s.taken].NextOffset() <= s.log.High {
+			b := s.log.Batches[s.taken]
+			s.taken++
+			s.sum = crc32.Update(s.sum, crc32.IEEETable, b)
+			for r, err := range b.Records(nil) {
+				if err != nil {
+					l.w.fail("what is committed can be read", "%v", err)
+					return
+				}
+				l.take(s, r)
 			}
-			l.take(r)
 		}
-		l.offset = b.NextOffset()
 	}
 }
 
-// checkKept judges the log as a new leader finds it: nothing that was committed is gone or other than it was.
-func (l *ledger) checkKept() {
+// checkKept judges a log as a new leader finds it: nothing that was committed is gone or other than it was.
+func (l *ledger) checkKept(s *shard) {
 	sum := uint32(0)
-	batches := l.w.log.Batches
-	for i := range min(l.batches, len(batches)) {
-		sum = crc32.Update(sum, crc32.IEEETable, batches[i])
+	for i := range min(s.taken, len(s.log.Batches)) {
+		sum = crc32.Update(sum, crc32.IEEETable, s.log.Batches[i])
 	}
-	if len(batches) < l.batches || sum != l.sum {
-		l.w.fail("what is committed stays", "the log has %d batches, and %d were committed", len(batches), l.batches)
+	if len(s.log.Batches) < s.taken || sum != s.sum {
+		l.w.fail("what is committed stays", "the log has %d batches, and %d were committed", len(s.log.Batches), s.taken)
 	}
 }
 
-func (l *ledger) take(r record.Record) {
+// of judges where a record of a group lies.
+func (l *ledger) of(s *shard, group string) {
+	if l.w.of(group) != s {
+		l.w.fail("a group is in one partition", "a record of %s is in partition %d", group, s.index)
+	}
+}
+
+func (l *ledger) take(s *shard, r record.Record) {
 	key, err := wire.DecodeCoordinatorKey(wire.GroupRecords, r.Key)
 	if err != nil {
 		l.w.fail("what is committed can be read", "%v", err)
@@ -91,35 +115,104 @@ func (l *ledger) take(r record.Record) {
 	}
 	switch key := key.(type) {
 	case *wire.GroupMetadataKey:
+		l.of(s, key.Group)
 		if value == nil {
 			delete(l.generations, key.Group)
+			delete(l.joined, key.Group)
+			l.deleted[key.Group] = r.Offset
 			return
 		}
-		l.rise(l.generations, key.Group, value.(*wire.GroupMetadataValue).Generation)
+		v := value.(*wire.GroupMetadataValue)
+		l.rise(l.generations, key.Group, v.Generation)
+		l.joined[key.Group] = map[string]bool{}
+		for _, m := range v.Members {
+			l.joined[key.Group][m.MemberID] = true
+		}
 	case *wire.ConsumerGroupMetadataKey:
+		l.of(s, key.GroupID)
+		maps.DeleteFunc(l.left, func(_ string, left *leftForNow) bool { return left.gone && left.group == key.GroupID })
 		if value == nil {
 			delete(l.epochs, key.GroupID)
+			l.deleted[key.GroupID] = r.Offset
 			return
 		}
 		l.rise(l.epochs, key.GroupID, value.(*wire.ConsumerGroupMetadataValue).Epoch)
+	case *wire.ConsumerGroupMemberMetadataKey:
+		l.member(key, value)
 	case *wire.ConsumerGroupCurrentMemberAssignmentKey:
-		who := memberKey(key.GroupID, key.MemberID)
-		if value == nil {
-			delete(l.members, who)
-			delete(l.since, who)
-			return
-		}
-		current := value.(*wire.ConsumerGroupCurrentMemberAssignmentValue)
-		l.rise(l.members, who, current.MemberEpoch)
-		l.since[who] = l.dates(who, current)
+		l.current(key, value)
 	case *wire.OffsetCommitKey:
+		l.of(s, key.Group)
 		where := place{key.Group, key.Topic, key.Partition}
 		if value == nil {
-			delete(l.commits, where)
+			l.erase(where)
 			l.erased[where] = r.Offset
 			return
 		}
 		l.commit(where, value.(*wire.OffsetCommitValue), r.Offset)
+	}
+}
+
+// member notes the instance id of a member of a consumer group: who has that of one who went has what that one had.
+func (l *ledger) member(key *wire.ConsumerGroupMemberMetadataKey, value wire.Message) {
+	who := memberKey(key.GroupID, key.MemberID)
+	if value == nil {
+		delete(l.statics, who)
+		return
+	}
+	instance := value.(*wire.ConsumerGroupMemberMetadataValue).InstanceID
+	if instance == nil {
+		return
+	}
+	l.statics[who] = memberKey(key.GroupID, *instance)
+	if left := l.left[l.statics[who]]; left != nil && l.members[who] == 0 {
+		l.since[who] = left.since
+		delete(l.left, l.statics[who])
+	}
+}
+
+// wentForNow is the epoch of a static member that went and may come back.
+const wentForNow = -2
+
+// current notes what a member of a consumer group has.
+func (l *ledger) current(key *wire.ConsumerGroupCurrentMemberAssignmentKey, value wire.Message) {
+	who := memberKey(key.GroupID, key.MemberID)
+	if value == nil {
+		delete(l.members, who)
+		delete(l.since, who)
+		delete(l.away, who)
+		if left := l.left[l.statics[who]]; left != nil {
+			left.gone = true
+		}
+		return
+	}
+	v := value.(*wire.ConsumerGroupCurrentMemberAssignmentValue)
+	if v.MemberEpoch == wentForNow {
+		l.away[who] = true
+		for o := range l.since[who] {
+			l.since[who][o] = 0
+		}
+		l.left[l.statics[who]] = &leftForNow{group: key.GroupID, since: l.since[who]}
+		return
+	}
+	delete(l.away, who)
+	l.rise(l.members, who, v.MemberEpoch)
+	l.since[who] = l.dates(who, v)
+}
+
+// erase notes the deletion of an offset, for which there is a reason.
+func (l *ledger) erase(where place) {
+	c, known := l.commits[where]
+	if !known {
+		return
+	}
+	delete(l.commits, where)
+	switch w := l.w; {
+	case w.topics[where.topic] != l.topicOf[c.offset]: // it is gone
+	case w.asked[where.group] > 0 && begun.Add(w.asked[where.group]).UnixMilli() >= c.ms: // somebody wanted it
+	case w.clock().UnixMilli()-c.ms >= w.retention.Milliseconds():
+	default:
+		w.fail("an acknowledged commit is never lost", "%s: commit %d was deleted after %d ms, and nobody wanted it", where, c.offset, w.clock().UnixMilli()-c.ms)
 	}
 }
 
@@ -163,6 +256,8 @@ func (l *ledger) commit(where place, v *wire.OffsetCommitValue, at int64) {
 	epoch := int32(n)
 	if now, classic := l.generations[where.group]; classic && epoch < now {
 		l.w.fail("no commit of an older generation is taken", "%s: commit %d by %s is of generation %d, after generation %d was stored", where, v.Offset, member, epoch, now)
+	} else if classic && !l.joined[where.group][member] {
+		l.w.fail("no commit of who is no member is taken", "%s: commit %d by %s, and in generation %d are %v", where, v.Offset, member, now, l.joined[where.group])
 	}
 	if _, consumer := l.epochs[where.group]; consumer {
 		who := memberKey(where.group, member)
@@ -172,9 +267,12 @@ func (l *ledger) commit(where place, v *wire.OffsetCommitValue, at int64) {
 		if !known || epoch > now || epoch < now && (!has || epoch < got) {
 			l.w.fail("no commit of an older generation is taken", "%s: commit %d by %s is of epoch %d, the member is in %d, and got the partition in %d", where, v.Offset, member, epoch, now, got)
 		}
+		if l.away[who] {
+			l.w.fail("no commit of who is no member is taken", "%s: commit %d by %s, which went for now", where, v.Offset, member)
+		}
 	}
-	l.commits[where] = commit{v.Offset, at}
-	l.at[v.Offset] = at
+	l.commits[where] = commit{v.Offset, at, v.CommitTimestamp}
+	l.at[v.Offset], l.topicOf[v.Offset] = at, v.TopicID
 }
 
 // positions are the commits of a group.

@@ -60,5 +60,5 @@ func text(description any) string {
 	if err != nil {
 		panic(err)
 	}
-	return strings.ReplaceAll(string(bytes), "null", `""`)
+	return strings.NewReplacer("null", `""`, "[]", `""`).Replace(string(bytes))
 }

@@ -18,29 +18,45 @@ import (
 
 // node is the one node: its coordinator, which a crash ends, and what outlives that.
 type node struct {
-	c     *group.Coordinator
-	life  int // how often it was started
-	up    bool
-	leads bool
-	epoch int32 // of the partition of the groups
-	log   *memlog.Log
-	// disk stores the log, nil in runs without one: then a crash forgets whole batches only.
-	disk         *disk
+	c      *group.Coordinator
+	life   int // how often it was started
+	up     bool
+	shards []*shard
+	// segmentBytes is the size of their segments.
 	segmentBytes int64
-	syncing      bool
 	// slow makes syncs take longer than answers may wait.
 	slow        bool
 	asleepUntil time.Duration
 	slept       time.Duration // in all
 	ticks       int           // only the newest planned tick counts
 	config      group.Config
-	ids         int
+	// retention is how long offsets are kept, as those who wrote the configuration believe.
+	retention time.Duration
+	ids       int
 
 	image   *metadata.Image
 	records []wire.Message // all that the metadata is made of
 	topics  map[string]kafka.TopicID
 	made    byte // topics so far
 }
+
+// shard is one partition of the groups' topic, and its log.
+type shard struct {
+	w     *world
+	index int32
+	leads bool
+	epoch int32
+	log   *memlog.Log
+	// disk stores the log, nil in runs without one: then a crash forgets whole batches only.
+	disk    *disk
+	syncing bool
+	// taken are the batches that the ledger has taken in, and sum is of their bytes.
+	taken int
+	sum   uint32
+}
+
+// of is the shard of a group.
+func (w *world) of(g string) *shard { return w.shards[group.PartitionOf(g, len(w.shards))] }
 
 // The times of a run.
 const (
@@ -56,19 +72,20 @@ var groupsID = kafka.TopicID{15: 255}
 func (w *world) start() {
 	w.life++
 	life := w.life
-	w.up, w.syncing = true, false
+	w.up = true
 	w.c = w.coordinator(func(partition, epoch int32) (coordinator.Log, error) {
-		if epoch != w.epoch || !w.leads {
+		s := w.shards[partition]
+		if epoch != s.epoch || !s.leads {
 			return nil, kafka.NotLeaderOrFollower
 		}
-		w.ledger.checkKept()
-		return &tap{w, w.log}, nil
-	}, func(load func()) {
+		w.ledger.checkKept(s)
+		w.say("partition %d is loaded: %d batches", partition, len(s.log.Batches))
+		return &tap{s, s.log}, nil
+	}, func(load func()) { // or looks at what regular expressions match
 		w.after(w.between(time.Millisecond, 300*time.Millisecond), func() {
 			if w.life == life && w.up {
 				w.whenAwake(func() {
 					if w.life == life && w.up {
-						w.say("the log is loaded: %d batches", len(w.log.Batches))
 						load()
 						w.turn()
 					}
@@ -99,6 +116,16 @@ func (w *world) settings() group.Config {
 		"group.consumer.heartbeat.interval.ms": millis(heartbeatInterval),
 		"offsets.commit.timeout.ms":            millis(writeTimeout),
 		"offsets.load.buffer.size":             pick(w, []string{"1", "1000", "100000"}),
+		"offsets.retention.minutes":            pick(w, []string{"1", "10080"}),
+		"offsets.retention.check.interval.ms":  pick(w, []string{"3000", "20000"}),
+	}
+	minutes, err := strconv.Atoi(set["offsets.retention.minutes"])
+	if err != nil {
+		panic(err)
+	}
+	w.retention = time.Duration(minutes) * time.Minute
+	if w.bug == ForgetsEarly {
+		w.retention *= 2
 	}
 	if w.bug == KeepsTheDead {
 		set["group.consumer.session.timeout.ms"] = millis(time.Hour)
@@ -133,35 +160,40 @@ func (a alarm) Handle(_ context.Context, r slog.Record) error {
 	return nil
 }
 
-// tap is the log as the coordinator sees it.
+// tap is a log as the coordinator sees it.
 type tap struct {
-	w *world
+	s *shard
 	*memlog.Log
 }
 
 // Append implements coordinator.Log.
 func (t *tap) Append(batch []byte, done func(error)) (int64, error) {
-	if t.w.bug == AnswersBeforeCommit {
-		base, err := t.Log.Append(batch, func(error) { t.w.ledger.catchUp() })
+	if t.s.w.bug == AnswersBeforeCommit {
+		base, err := t.Log.Append(batch, func(error) { t.s.w.ledger.catchUp() })
 		if err == nil {
 			done(nil)
-			if t.w.disk != nil {
-				t.w.disk.append(t.Log.Batches[len(t.Log.Batches)-1])
-			}
+			t.store()
 		}
 		return base, err
 	}
 	base, err := t.Log.Append(batch, t.committed(done))
-	if err == nil && t.w.disk != nil {
-		t.w.disk.append(t.Log.Batches[len(t.Log.Batches)-1])
+	if err == nil {
+		t.store()
 	}
 	return base, err
 }
 
+// store writes what was appended last to the disk.
+func (t *tap) store() {
+	if t.s.disk != nil {
+		t.s.disk.append(t.Log.Batches[len(t.Log.Batches)-1])
+	}
+}
+
 // Read implements coordinator.Log.
 func (t *tap) Read(offset int64, buf []byte) ([]byte, error) {
-	if t.w.disk != nil {
-		return t.w.disk.read(offset, buf)
+	if t.s.disk != nil {
+		return t.s.disk.read(offset, buf)
 	}
 	return t.Log.Read(offset, buf)
 }
@@ -171,12 +203,12 @@ func (t *tap) Await(offset int64, done func(error)) { t.Log.Await(offset, t.comm
 
 func (t *tap) committed(done func(error)) func(error) {
 	return func(err error) {
-		t.w.ledger.catchUp()
+		t.s.w.ledger.catchUp()
 		done(err)
 	}
 }
 
-// turn turns the crank after whatever happened to the node: timers, and the disk.
+// turn turns the crank after whatever happened to the node: timers, and the disks.
 func (w *world) turn() {
 	if !w.up {
 		return
@@ -192,7 +224,9 @@ func (w *world) turn() {
 			})
 		})
 	}
-	w.sync()
+	for _, s := range w.shards {
+		s.sync()
+	}
 }
 
 // whenAwake does something at once, or when the process wakes.
@@ -205,30 +239,32 @@ func (w *world) whenAwake(do func()) {
 }
 
 // sync lets the disk sync what was appended.
-func (w *world) sync() {
-	if w.syncing || w.log.Waiting() == 0 {
+func (s *shard) sync() {
+	w := s.w
+	if s.syncing || s.log.Waiting() == 0 {
 		return
 	}
-	w.syncing = true
+	s.syncing = true
 	life, took := w.life, w.between(time.Millisecond, 30*time.Millisecond)
 	if w.slow {
 		took = w.between(time.Second, 9*time.Second)
 	}
+	log := s.log
 	w.after(took, func() {
 		w.whenAwake(func() {
-			if w.life != life || !w.syncing {
+			if w.life != life || s.log != log {
 				return
 			}
-			w.syncing = false
-			n := w.log.Waiting()
+			s.syncing = false
+			n := s.log.Waiting()
 			if n > 1 && w.chance(0.3) {
 				n = 1 + w.dice.IntN(n)
 			}
-			w.say("the disk has synced %d batches", n)
-			if w.disk != nil && w.bug != LeavesUnsynced {
-				w.disk.flush()
+			w.say("%d batches of partition %d are synced", n, s.index)
+			if s.disk != nil && w.bug != LeavesUnsynced {
+				s.disk.flush()
 			}
-			w.log.Commit(n)
+			s.log.Commit(n)
 			w.turn()
 		})
 	})
@@ -236,48 +272,53 @@ func (w *world) sync() {
 
 // crash ends the process. What was not synced is gone, but for what the disk had taken all the same.
 func (w *world) crash() {
+	w.say("the node crashes")
 	w.report.Crashes++
 	w.life++ // nobody hears of the answers of this one any more
-	w.up, w.leads, w.open, w.asleepUntil = false, false, nil, 0
-	if w.disk != nil {
-		w.say("the node crashes, with %d batches that were not synced", w.log.Waiting())
-		w.log, w.syncing = w.disk.crash(), false
-		w.ledger.checkKept()
-		w.ledger.catchUp()
-	} else {
-		keep := w.dice.IntN(w.log.Waiting() + 1)
-		w.say("the node crashes; %d of %d batches that were not synced survive", keep, w.log.Waiting())
-		w.nextLog(keep)
+	w.up, w.open, w.asleepUntil = false, nil, 0
+	for _, s := range w.shards {
+		s.leads = false
+		waiting := s.log.Waiting()
+		if s.disk != nil {
+			s.log, s.syncing = s.disk.crash(), false
+			w.ledger.checkKept(s)
+		} else {
+			s.next(w.dice.IntN(waiting + 1))
+		}
+		w.say("of partition %d, where %d batches were not synced, %d are there", s.index, waiting, len(s.log.Batches))
 	}
+	w.ledger.catchUp()
 	w.after(w.between(100*time.Millisecond, 6*time.Second), func() {
 		w.say("the node starts")
-		w.lead(true)
+		for _, s := range w.shards {
+			s.lead(true)
+		}
 		w.start()
 	})
 }
 
-// nextLog is the log as the next leader finds it.
-func (w *world) nextLog(keep int) {
-	w.log.Lose(keep)
-	w.log, w.syncing = w.log.Next(), false
-	if w.disk != nil {
-		w.disk.truncate(w.log.End)
+// next is the log as the next leader finds it, with so many of the batches that were in flight.
+func (s *shard) next(keep int) {
+	s.log.Lose(keep)
+	s.log, s.syncing = s.log.Next(), false
+	if s.disk != nil {
+		s.disk.truncate(s.log.End)
 	}
-	w.ledger.catchUp()
+	s.w.ledger.catchUp()
 }
 
-// loseLeadership lets another node lead, for a while.
-func (w *world) loseLeadership() {
+// loseLeadership lets another node lead a partition, for a while.
+func (w *world) loseLeadership(s *shard) {
 	w.report.LostLeaderships++
-	keep := w.dice.IntN(w.log.Waiting() + 1)
-	w.say("the leadership is lost; %d of %d batches in flight were committed", keep, w.log.Waiting())
-	w.leads = false
+	keep := w.dice.IntN(s.log.Waiting() + 1)
+	w.say("the leadership of partition %d is lost; %d of %d batches in flight were committed", s.index, keep, s.log.Waiting())
+	s.leads = false
 	told := w.chance(0.5)
-	publish := func() { w.publish(w.lead(false)...) }
+	publish := func() { w.publish(s.lead(false)) }
 	if told { // by the metadata first, or by the log
 		publish()
 	}
-	w.nextLog(keep)
+	s.next(keep)
 	w.turn()
 	if !told {
 		publish()
@@ -286,24 +327,24 @@ func (w *world) loseLeadership() {
 	w.after(w.between(10*time.Millisecond, 5*time.Second), func() {
 		w.whenAwake(func() {
 			if w.life == life {
-				w.say("the leadership is back")
-				w.publish(w.lead(true)...)
+				w.say("the leadership of partition %d is back", s.index)
+				w.publish(s.lead(true))
 			}
 		})
 	})
 }
 
 // lead says in the metadata who leads, in an epoch of its own, and returns what it said.
-func (w *world) lead(us bool) []wire.Message {
-	w.epoch++
-	w.leads = us
+func (s *shard) lead(us bool) wire.Message {
+	s.epoch++
+	s.leads = us
 	leader := int32(1)
 	if !us {
 		leader = 2
 	}
-	r := partitionRecord(groupsID, 0, leader, w.epoch)
-	w.records = append(w.records, r)
-	return []wire.Message{r}
+	r := partitionRecord(groupsID, s.index, leader, s.epoch)
+	s.w.records = append(s.w.records, r)
+	return r
 }
 
 func partitionRecord(id kafka.TopicID, n, leader, epoch int32) *wire.PartitionRecord {
@@ -334,6 +375,9 @@ func (w *world) publish(records ...wire.Message) {
 	d := metadata.NewDelta(w.image)
 	w.replay(d, records)
 	w.image = d.Apply(int64(len(w.records)), 1, 0)
+	if _, removal := records[0].(*wire.RemoveTopicRecord); removal && w.bug == KeepsOffsets {
+		d = metadata.NewDelta(w.image) // nobody hears of it
+	}
 	w.c.Publish(w.image, d)
 	w.turn()
 }
@@ -363,6 +407,7 @@ func (w *world) deleteTopic(name string) {
 	id := w.topics[name]
 	delete(w.topics, name)
 	w.change(&wire.RemoveTopicRecord{TopicID: id})
+	w.checkForgotten(id)
 }
 
 // partitionsOf counts the partitions of a topic, 0 when there is none.

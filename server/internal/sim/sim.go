@@ -17,6 +17,7 @@ type Report struct {
 	Crashes, LostLeaderships, Deaths int
 	Commits                          int // acknowledged
 	Reloads                          int // compared with the state before
+	Deletions                        int // of groups, acknowledged
 	Hash                             uint64
 }
 
@@ -53,7 +54,8 @@ type world struct {
 	node
 	ledger  ledger
 	groups  []*theGroup
-	owners  map[string]string // of a partition in a classic generation
+	asked   map[string]time.Duration // when somebody wanted a group's offsets, or the group, to be deleted
+	owners  map[string]string        // of a partition in a classic generation
 	open    []*open
 	chaos   bool
 	serial  int64 // of commits: each has an offset that no other has

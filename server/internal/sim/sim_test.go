@@ -73,11 +73,11 @@ func TestSeeds(t *testing.T) {
 	for seed, err := range failed {
 		t.Errorf("%v\nto see it again: SIM_SEED=%d SIM_SEEDS=1 go test -run TestSeeds ./server/internal/sim", err, seed)
 	}
-	if ran > 10 && (sum.Commits == 0 || sum.Reloads == 0) {
-		t.Errorf("no commit was acknowledged, or no reload compared: %+v", sum)
+	if ran > 10 && (sum.Commits == 0 || sum.Reloads == 0 || sum.Deletions == 0) {
+		t.Errorf("no commit or deletion was acknowledged, or no reload compared: %+v", sum)
 	}
-	t.Logf("%d seeds from %d on: %d events, %d crashes, %d lost leaderships, %d deaths, %d acknowledged commits, %d reloads compared",
-		ran, from, sum.Events, sum.Crashes, sum.LostLeaderships, sum.Deaths, sum.Commits, sum.Reloads)
+	t.Logf("%d seeds from %d on: %d events, %d crashes, %d lost leaderships, %d deaths, %d acknowledged commits, %d groups deleted, %d reloads compared",
+		ran, from, sum.Events, sum.Crashes, sum.LostLeaderships, sum.Deaths, sum.Commits, sum.Deletions, sum.Reloads)
 }
 
 func (r *Report) add(o *Report) {
@@ -87,6 +87,7 @@ func (r *Report) add(o *Report) {
 	r.Deaths += o.Deaths
 	r.Commits += o.Commits
 	r.Reloads += o.Reloads
+	r.Deletions += o.Deletions
 }
 
 // TestSameSeedSameRun: a run is its seed, to the bit.
@@ -117,6 +118,10 @@ func TestPlantedBugs(t *testing.T) {
 		{"a member stays after its session", KeepsTheDead, 20, "when everything has healed, every group is stable"},
 		{"a commit of an old generation is taken", TakesOldCommits, 20, "no commit of an older generation is taken"},
 		{"commits without a sync", LeavesUnsynced, 5, "what is committed stays"},
+		{"a replaced static member commits", TakesReplaced, 60, "no commit of who is no member is taken"},
+		{"offsets expire too early", ForgetsEarly, 60, "an acknowledged commit is never lost"},
+		{"the offsets of a deleted topic stay", KeepsOffsets, 20, "a deleted topic has no offsets"},
+		{"a regular expression misses a topic", HidesTopics, 40, "when everything has healed, every group is stable"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for seed := uint64(1); seed <= c.seeds; seed++ {
