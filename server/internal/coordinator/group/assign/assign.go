@@ -30,7 +30,7 @@ type Member struct {
 	Rack     string // empty when not known
 	// Topics are the ids that it reads, in order.
 	Topics []kafka.TopicID
-	// Target is what it was to have so far.
+	// Target is what it was to have so far. Invariant: no partition is in the targets of two members.
 	Target Partitions
 }
 
@@ -39,6 +39,8 @@ type Topic struct {
 	ID         kafka.TopicID
 	Name       string
 	Partitions int32
+	// Racks are those that each partition has replicas on; nil when nobody needs to know.
+	Racks [][]string
 }
 
 // reads reports whether a member reads a topic.

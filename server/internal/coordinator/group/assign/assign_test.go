@@ -118,7 +118,7 @@ func alikeAll(s *Spec) bool { return (&uniform{spec: s}).alike() }
 
 func TestRangeGivesTheSamePartOfEveryTopic(t *testing.T) {
 	a, b := kafka.TopicID{15: 1}, kafka.TopicID{15: 2}
-	s := &Spec{Topics: []Topic{{a, "a", 5}, {b, "b", 5}}, Members: []Member{
+	s := &Spec{Topics: []Topic{{ID: a, Name: "a", Partitions: 5}, {ID: b, Name: "b", Partitions: 5}}, Members: []Member{
 		{ID: "m1", Topics: []kafka.TopicID{a, b}}, {ID: "m2", Instance: "one", Topics: []kafka.TopicID{a, b}},
 	}}
 	got := Range{}.Assign(s)
@@ -149,7 +149,7 @@ func TestPartitions(t *testing.T) {
 }
 
 func BenchmarkUniform1000(b *testing.B) {
-	s := &Spec{Topics: []Topic{{kafka.TopicID{15: 1}, "t", 1000}}}
+	s := &Spec{Topics: []Topic{{ID: kafka.TopicID{15: 1}, Name: "t", Partitions: 1000}}}
 	for i := range 1000 {
 		s.Members = append(s.Members, Member{ID: fmt.Sprintf("m%04d", i), Topics: []kafka.TopicID{{15: 1}}})
 	}
