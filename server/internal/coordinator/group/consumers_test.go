@@ -14,6 +14,41 @@ func init() {
 	commands["beat"] = (*world).beat
 	commands["describeconsumers"] = (*world).describeConsumers
 	commands["groupconfig"] = (*world).groupConfig
+	commands["broker"] = (*world).broker
+	commands["replicas"] = (*world).replicas
+}
+
+// broker ID rack=: registers a broker, or does so again.
+func (w *world) broker(args []string, o options) {
+	r := wire.NewRegisterBrokerRecord()
+	r.BrokerID, r.BrokerEpoch = number(args[0]), w.offset
+	if rack, ok := o["rack"]; ok {
+		r.Rack = &rack
+	}
+	w.apply(r)
+}
+
+// replicas TOPIC LIST…: which brokers have the partitions from 0 on, as 1+2.
+func (w *world) replicas(args []string, _ options) {
+	var records []wire.Message
+	for n, list := range args[1:] {
+		p := wire.NewPartitionRecord()
+		p.TopicID, p.PartitionID = w.image.Topic(args[0]).ID, int32(n)
+		for _, id := range strings.Split(list, "+") {
+			p.Replicas = append(p.Replicas, number(id))
+		}
+		p.Isr, p.Leader = p.Replicas, p.Replicas[0]
+		records = append(records, p)
+	}
+	w.apply(records...)
+}
+
+func number(text string) int32 {
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		panic(err)
+	}
+	return int32(n)
 }
 
 // groupConfig GROUP key=value…: settings of the group's own.
@@ -33,18 +68,14 @@ func (w *world) owned(text string) []wire.ConsumerGroupHeartbeatRequestTopicPart
 		topic, numbers, _ := strings.Cut(one, "/")
 		t := wire.ConsumerGroupHeartbeatRequestTopicPartitions{TopicID: w.image.Topic(topic).ID}
 		for _, n := range strings.Split(numbers, "+") {
-			p, err := strconv.Atoi(n)
-			if err != nil {
-				panic(err)
-			}
-			t.Partitions = append(t.Partitions, int32(p))
+			t.Partitions = append(t.Partitions, number(n))
 		}
 		list = append(list, t)
 	}
 	return list
 }
 
-// beat LABEL GROUP [epoch=] [topics=t+u] [regex=] [hidden=t+u] [owns=t/0+1,u/0] [instance=] [assignor=] [as=] [v=]: the
+// beat LABEL GROUP [epoch=] [topics=t+u] [regex=] [hidden=t+u] [owns=t/0+1,u/0] [instance=] [rack=] [assignor=] [as=] [v=]: the
 // first one of a member, or one with epoch=0, joins. The hidden topics are those that the member may not know of.
 func (w *world) beat(args []string, o options) {
 	m := w.member(args[0])
@@ -77,6 +108,9 @@ func (w *world) beat(args []string, o options) {
 		m.instance = &instance
 	}
 	request.InstanceID = m.instance
+	if rack, ok := o["rack"]; ok {
+		request.RackID = &rack
+	}
 	if assignor, ok := o["assignor"]; ok {
 		request.ServerAssignor = &assignor
 	}

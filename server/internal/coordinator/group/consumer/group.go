@@ -63,8 +63,16 @@ type Group struct {
 	// regexes are the regular expressions that were resolved, readers counts the members that read one.
 	regexes coordinator.Map[string, resolved]
 	readers coordinator.Map[string, int]
-	// seen is the newest image of which it is known that the hash is that of its topics.
-	seen *metadata.Image
+	// subscribed counts the members that read a topic by its name.
+	subscribed coordinator.Map[string, int]
+	// seen is what the hash of the topics was when it was looked at last. While it is still the group's, and the image
+	// the same, nobody need look again.
+	seen struct {
+		image *metadata.Image
+		hash  int64
+	}
+	// laggard is a member that was not settled when all were looked at last: while it is not, they need not be.
+	laggard string
 	// began is when the rebalance began that is under way; zero when none is, or nobody knows (note.go).
 	began time.Time
 }
@@ -80,6 +88,7 @@ func New(env *Env, id string) *Group {
 		env: env, id: id, members: coordinator.NewMap[string, *Member](env.Journal), target: coordinator.NewMap[string, assign.Partitions](env.Journal),
 		static: coordinator.NewMap[string, string](env.Journal), holder: coordinator.NewMap[partition, string](env.Journal),
 		regexes: coordinator.NewMap[string, resolved](env.Journal), readers: coordinator.NewMap[string, int](env.Journal),
+		subscribed: coordinator.NewMap[string, int](env.Journal),
 	}
 }
 
@@ -98,7 +107,7 @@ func (g *Group) State(time.Time) string {
 		return "Assigning"
 	}
 	for _, m := range g.members.All() {
-		if m.state != stable || m.epoch != g.targetEpoch && m.epoch != leftForNow {
+		if !m.settled(g.targetEpoch) {
 			return "Reconciling"
 		}
 	}
@@ -110,8 +119,11 @@ func (g *Group) Empty() bool { return g.members.Len() == 0 }
 
 // Subscribed implements group.Group.
 func (g *Group) Subscribed(topic string) bool {
-	for _, m := range g.members.All() {
-		if g.reads(m, topic) {
+	if n, _ := g.subscribed.Get(topic); n > 0 {
+		return true
+	}
+	for regex := range g.readers.Keys() {
+		if _, matched := slices.BinarySearch(g.matches(regex), topic); matched {
 			return true
 		}
 	}

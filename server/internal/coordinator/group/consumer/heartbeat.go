@@ -94,22 +94,17 @@ func (g *Group) Heartbeat(h *Heartbeat, now time.Time) (*Step, error) {
 		return nil, err
 	}
 	records = append(records, forgotten...)
-	members := g.with(m, takenOver)
 	epoch, hash := g.epoch, g.hash
-	image := g.env.Image()
 	changed := g.epoch == 0 || g.readsOther(old, m)
-	if changed || g.seen != image {
-		hash = hashOf(image, topicsOf(image, members, g.matches))
+	if changed || !g.knowsHash() {
+		hash = g.hashWith(old, m)
 	}
 	if changed || hash != g.hash {
 		epoch++
 		g.noteBegan(g.noteHeard(m, old, changed, now), epoch, now)
 		records = append(records, g.epochRecord(epoch, hash))
-	} else {
-		g.saw(image)
-		if old == nil {
-			g.note(history.Joined, m, 0, now) // what it reads brings a rebalance when it is resolved
-		}
+	} else if old == nil {
+		g.note(history.Joined, m, 0, now) // what it reads brings a rebalance when it is resolved
 	}
 
 	target, _ := g.target.Get(m.ID)
@@ -120,7 +115,7 @@ func (g *Group) Heartbeat(h *Heartbeat, now time.Time) (*Step, error) {
 	targetEpoch := g.targetEpoch
 	timing := g.env.Timing(g.id)
 	if epoch > targetEpoch && !g.planAssignment(now) {
-		made, all := g.retarget(members, epoch, now)
+		made, all := g.retarget(g.with(m, takenOver), g.topics(old, m, g.matches), epoch, now)
 		records, target, targetEpoch = append(records, made...), all[m.ID], epoch
 	}
 
@@ -138,7 +133,7 @@ func (g *Group) Heartbeat(h *Heartbeat, now time.Time) (*Step, error) {
 	next := g.reconcile(m, target, targetEpoch, owned)
 	if old == nil || takenOver != nil || !next.equalState(old) {
 		records = append(records, g.currentRecord(next))
-		g.noteReconciled(next, members, epoch, targetEpoch, now)
+		g.noteReconciled(next, takenOver, epoch, targetEpoch, now)
 	}
 	g.watch(next, timing, now)
 
@@ -288,14 +283,12 @@ func (g *Group) leave(h *Heartbeat, now time.Time) (*Step, error) {
 // there, and else they come to nothing.
 func (g *Group) dismiss(m *Member, cause history.Event, now time.Time) []coordinator.Record {
 	g.planAssignment(now)
-	image := g.env.Image()
-	rest := slices.DeleteFunc(g.sortedMembers(), func(o *Member) bool { return o.ID == m.ID })
-	if len(rest) > 0 {
+	if g.members.Len() > 1 {
 		g.noteBegan(cause, g.epoch+1, now)
 	} else {
 		g.began = time.Time{}
 		g.env.Note(g.id, history.Event{Kind: history.Emptied, At: now, Epoch: g.epoch + 1})
 	}
 	records := append(g.forgetRegex(m.Regex, 1), g.memberTombstones(m.ID)...)
-	return append(records, g.epochRecord(g.epoch+1, hashOf(image, topicsOf(image, rest, g.matches))))
+	return append(records, g.epochRecord(g.epoch+1, g.hashWith(m, nil)))
 }

@@ -48,6 +48,12 @@ func (m *Member) sameSubscription(o *Member) bool {
 	return slices.Equal(m.Topics, o.Topics) && m.Regex == o.Regex
 }
 
+// names reports whether a member reads a topic by its name.
+func (m *Member) names(topic string) bool {
+	_, found := slices.BinarySearch(m.Topics, topic)
+	return found
+}
+
 func equalText(a, b *string) bool {
 	return a == b || a != nil && b != nil && *a == *b
 }
@@ -56,6 +62,11 @@ func equalText(a, b *string) bool {
 func (m *Member) sameMetadata(o *Member) bool {
 	return m.sameSubscription(o) && equalText(m.Instance, o.Instance) && equalText(m.Rack, o.Rack) && m.ClientID == o.ClientID &&
 		m.Host == o.Host && m.RebalanceTimeoutMs == o.RebalanceTimeoutMs && equalText(m.Assignor, o.Assignor)
+}
+
+// settled reports whether nothing is left to do for a member in the epoch of a target.
+func (m *Member) settled(targetEpoch int32) bool {
+	return m.state == stable && (m.epoch == targetEpoch || m.epoch == leftForNow)
 }
 
 // dated lists the epochs of some partitions: those that are in had have theirs in since, all others the last one.

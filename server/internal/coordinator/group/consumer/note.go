@@ -32,21 +32,32 @@ func (g *Group) noteBegan(cause history.Event, epoch int32, now time.Time) {
 	g.env.Note(g.id, history.Event{Kind: history.Began, At: now, Epoch: epoch, Cause: cause.Kind, Member: cause.Member, Took: cause.Took})
 }
 
-// noteReconciled tells of the end of a rebalance, if next is the last member that had to go a step. members are those
-// that there will be.
-func (g *Group) noteReconciled(next *Member, members []*Member, epoch, targetEpoch int32, now time.Time) {
-	if g.began.IsZero() || epoch != targetEpoch {
+// noteReconciled tells of the end of a rebalance, if next, which takes the place of a member gone if there is one, is the
+// last member that had to go a step.
+func (g *Group) noteReconciled(next, gone *Member, epoch, targetEpoch int32, now time.Time) {
+	if g.began.IsZero() || epoch != targetEpoch || !next.settled(targetEpoch) {
 		return
 	}
-	for _, m := range members {
-		if m.ID == next.ID {
-			m = next
-		}
-		if m.state != stable || m.epoch != targetEpoch && m.epoch != leftForNow {
+	late := func(m *Member) bool {
+		return m.ID != next.ID && (gone == nil || m.ID != gone.ID) && !m.settled(targetEpoch)
+	}
+	if m, ok := g.members.Get(g.laggard); ok && late(m) {
+		return
+	}
+	for _, m := range g.members.All() {
+		if late(m) { // any of them: the group waits for all
+			g.laggard = m.ID
 			return
 		}
 	}
-	g.env.Note(g.id, history.Event{Kind: history.Reconciled, At: now, Epoch: epoch, Members: int32(len(members)), Member: next.noted(), Whole: now.Sub(g.began)})
+	n := g.members.Len()
+	if _, known := g.members.Get(next.ID); !known {
+		n++
+	}
+	if gone != nil {
+		n--
+	}
+	g.env.Note(g.id, history.Event{Kind: history.Reconciled, At: now, Epoch: epoch, Members: int32(n), Member: next.noted(), Whole: now.Sub(g.began)})
 	g.began = time.Time{}
 }
 

@@ -164,14 +164,13 @@ func (g *Group) Resolved(r *Resolution, now time.Time) []coordinator.Record {
 	slices.SortFunc(records, func(a, b coordinator.Record) int {
 		return strings.Compare(a.Key.(*wire.ConsumerGroupRegularExpressionKey).RegularExpression, b.Key.(*wire.ConsumerGroupRegularExpressionKey).RegularExpression)
 	})
-	image := g.env.Image()
 	matches := func(regex string) []string {
 		if found, ok := regexes[regex]; ok {
 			return found.topics
 		}
 		return g.matches(regex)
 	}
-	hash := hashOf(image, topicsOf(image, g.sortedMembers(), matches))
+	hash := hashOf(g.env.Image(), g.topics(nil, nil, matches))
 	if len(regexes) > 0 && (changed || hash != g.hash) {
 		g.noteBegan(g.note(history.TopicsChanged, nil, 0, now), g.epoch+1, now)
 		records = append(records, g.epochRecord(g.epoch+1, hash))
@@ -188,8 +187,8 @@ func (g *Group) matches(regex string) []string {
 
 // reads reports whether a member reads a topic of that name, as far as its regular expression is resolved.
 func (g *Group) reads(m *Member, topic string) bool {
-	if _, named := slices.BinarySearch(m.Topics, topic); named || m.Regex == "" {
-		return named
+	if m.names(topic) || m.Regex == "" {
+		return m.names(topic)
 	}
 	_, matched := slices.BinarySearch(g.matches(m.Regex), topic)
 	return matched

@@ -86,6 +86,7 @@ func (g *Group) replayMember(id string, v *wire.ConsumerGroupMemberMetadataValue
 				}
 			}
 			g.countReader(old.Regex, -1)
+			g.countTopics(old.Topics, nil)
 			g.members.Delete(id)
 		}
 		return
@@ -98,6 +99,11 @@ func (g *Group) replayMember(id string, v *wire.ConsumerGroupMemberMetadataValue
 	m.Topics = slices.Clone(v.SubscribedTopicNames)
 	slices.Sort(m.Topics)
 	m.Topics = slices.Compact(m.Topics)
+	if old != nil {
+		g.countTopics(old.Topics, m.Topics)
+	} else {
+		g.countTopics(nil, m.Topics)
+	}
 	before := m.Regex
 	m.Regex = ""
 	if v.SubscribedTopicRegex != nil {
@@ -112,6 +118,28 @@ func (g *Group) replayMember(id string, v *wire.ConsumerGroupMemberMetadataValue
 		g.static.Set(*m.Instance, id)
 	}
 	g.members.Set(id, m)
+}
+
+// countTopics notes that a member reads other topics by name than before; both lists are in order.
+func (g *Group) countTopics(before, after []string) {
+	count := func(name string, by int) {
+		n, _ := g.subscribed.Get(name)
+		if n += by; n > 0 {
+			g.subscribed.Set(name, n)
+		} else {
+			g.subscribed.Delete(name)
+		}
+	}
+	for _, name := range before {
+		if _, still := slices.BinarySearch(after, name); !still {
+			count(name, -1)
+		}
+	}
+	for _, name := range after {
+		if _, already := slices.BinarySearch(before, name); !already {
+			count(name, 1)
+		}
+	}
 }
 
 func (g *Group) replayCurrent(id string, v *wire.ConsumerGroupCurrentMemberAssignmentValue) error {

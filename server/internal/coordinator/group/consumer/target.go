@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"cmp"
 	"hash/fnv"
 	"slices"
 	"time"
@@ -12,30 +13,89 @@ import (
 	"github.com/millrace-io/millrace/server/internal/metadata"
 )
 
-// topicsOf lists the topics that exist of those that members read, by id. matches says what a regular expression stands
-// for.
-func topicsOf(image *metadata.Image, members []*Member, matches func(regex string) []string) []*metadata.Topic {
+// topics lists the topics that exist of those that the group reads when old, one of its members, has become m, by id.
+// Either may be nil. matches says what a regular expression stands for.
+func (g *Group) topics(old, m *Member, matches func(regex string) []string) []*metadata.Topic {
 	var topics []*metadata.Topic
-	seen, looked := map[string]bool{}, map[string]bool{"": true}
-	add := func(names []string) {
-		for _, name := range names {
-			if !seen[name] {
-				seen[name] = true
-				if t := image.Topic(name); t != nil {
-					topics = append(topics, t)
-				}
+	image, seen := g.env.Image(), map[string]bool{}
+	add := func(name string) {
+		if !seen[name] {
+			seen[name] = true
+			if t := image.Topic(name); t != nil {
+				topics = append(topics, t)
 			}
 		}
 	}
-	for _, m := range members {
-		add(m.Topics)
-		if !looked[m.Regex] { // many members read the same
-			looked[m.Regex] = true
-			add(matches(m.Regex))
+	for name, n := range g.subscribed.All() {
+		if n > 1 || old == nil || !old.names(name) {
+			add(name)
+		}
+	}
+	regexes := []string{}
+	for regex, n := range g.readers.All() {
+		if n > 1 || old == nil || old.Regex != regex {
+			regexes = append(regexes, regex)
+		}
+	}
+	if m != nil {
+		for _, name := range m.Topics {
+			add(name)
+		}
+		if m.Regex != "" {
+			regexes = append(regexes, m.Regex)
+		}
+	}
+	for _, regex := range regexes {
+		for _, name := range matches(regex) {
+			add(name)
 		}
 	}
 	slices.SortFunc(topics, func(a, b *metadata.Topic) int { return a.ID.Compare(b.ID) })
 	return topics
+}
+
+// readsSame reports whether the group reads the same when old has become m; either may be nil.
+func (g *Group) readsSame(old, m *Member) bool {
+	none := &Member{}
+	before, after := cmp.Or(old, none), cmp.Or(m, none)
+	if before.sameSubscription(after) {
+		return true
+	}
+	for _, name := range before.Topics {
+		if n, _ := g.subscribed.Get(name); n == 1 && !after.names(name) {
+			return false
+		}
+	}
+	for _, name := range after.Topics {
+		if n, _ := g.subscribed.Get(name); n == 0 {
+			return false
+		}
+	}
+	if before.Regex == after.Regex {
+		return true
+	}
+	left, _ := g.readers.Get(before.Regex)
+	found, _ := g.readers.Get(after.Regex)
+	return (before.Regex == "" || left > 1) && (after.Regex == "" || found > 0)
+}
+
+// knowsHash reports whether the group's hash is known to be that of its topics now.
+func (g *Group) knowsHash() bool {
+	return g.seen.image == g.env.Image() && g.seen.hash == g.hash
+}
+
+// hashWith is the hash of the topics that the group reads when old has become m; either may be nil. It is looked for only
+// when what the group reads, or the image, is another than the last time.
+func (g *Group) hashWith(old, m *Member) int64 {
+	image, same := g.env.Image(), g.readsSame(old, m)
+	if same && g.knowsHash() {
+		return g.hash
+	}
+	hash := hashOf(image, g.topics(old, m, g.matches))
+	if same { // else it is of what may never come to be
+		g.seen.image, g.seen.hash = image, hash
+	}
+	return hash
 }
 
 // hashOf is a number that changes when something of the topics changes that an assignment rests on: which there are, how
@@ -47,15 +107,11 @@ func hashOf(image *metadata.Image, topics []*metadata.Topic) int64 {
 	}
 	h := fnv.New64a()
 	var scratch []byte
+	var racks []string
 	for _, t := range topics {
 		scratch = append(scratch[:0], t.ID[:]...)
 		for _, p := range t.Partitions {
-			racks := make([]string, 0, len(p.Replicas))
-			for _, id := range p.Replicas {
-				if b := image.Broker(id); b != nil && b.Rack != nil {
-					racks = append(racks, *b.Rack)
-				}
-			}
+			racks = appendRacks(racks[:0], image, p)
 			slices.Sort(racks)
 			scratch = append(scratch, 1)
 			for _, r := range racks {
@@ -67,12 +123,14 @@ func hashOf(image *metadata.Image, topics []*metadata.Topic) int64 {
 	return int64(h.Sum64())
 }
 
-// saw notes that an image brings nothing new, so that nobody need look at it again.
-func (g *Group) saw(image *metadata.Image) {
-	if before := g.seen; before != image {
-		g.seen = image
-		g.env.Journal.Did(func() { g.seen = before }) // what the hash is compared with may be taken back
+// appendRacks appends the racks that a partition has replicas on, in the order of the replicas.
+func appendRacks(racks []string, image *metadata.Image, p *metadata.Partition) []string {
+	for _, id := range p.Replicas {
+		if b := image.Broker(id); b != nil && b.Rack != nil {
+			racks = append(racks, *b.Rack)
+		}
 	}
+	return racks
 }
 
 // assignor is the one that most members ask for, of two with as many the one whose name comes first; the default when
@@ -94,12 +152,19 @@ func (g *Group) assignor(members []*Member) assign.Assignor {
 	return best
 }
 
-// retarget makes a new target for the members as they are now, and returns the records of what changed.
-func (g *Group) retarget(members []*Member, epoch int32, now time.Time) (records []coordinator.Record, target map[string]assign.Partitions) {
+// retarget makes a new target for members and the topics that they read, and returns the records of what changed.
+func (g *Group) retarget(members []*Member, topics []*metadata.Topic, epoch int32, now time.Time) (records []coordinator.Record, target map[string]assign.Partitions) {
 	image := g.env.Image()
 	spec, byRegex := &assign.Spec{}, map[string][]kafka.TopicID{}
-	for _, t := range topicsOf(image, members, g.matches) {
-		spec.Topics = append(spec.Topics, assign.Topic{ID: t.ID, Name: t.Name, Partitions: int32(len(t.Partitions))})
+	located := slices.ContainsFunc(members, func(m *Member) bool { return m.Rack != nil })
+	for _, t := range topics {
+		topic := assign.Topic{ID: t.ID, Name: t.Name, Partitions: int32(len(t.Partitions))}
+		if located {
+			for _, p := range t.Partitions {
+				topic.Racks = append(topic.Racks, appendRacks(nil, image, p))
+			}
+		}
+		spec.Topics = append(spec.Topics, topic)
 	}
 	for _, m := range members {
 		one := assign.Member{ID: m.ID}

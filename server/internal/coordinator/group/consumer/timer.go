@@ -48,7 +48,7 @@ func (g *Group) assign(now time.Time) coordinator.Result {
 	if g.epoch <= g.targetEpoch || g.Empty() {
 		return coordinator.Result{}
 	}
-	records, _ := g.retarget(g.sortedMembers(), g.epoch, now)
+	records, _ := g.retarget(g.sortedMembers(), g.topics(nil, nil, g.matches), g.epoch, now)
 	return coordinator.Result{Records: records}
 }
 
