@@ -111,6 +111,8 @@ type Key struct {
 	Owner string
 	// Internal keys are Kafka's own testing aids: accepted, but left out of documentation and descriptions.
 	Internal bool
+	// OnlySet keys, such as those of a single listener, are described only where a layer sets them.
+	OnlySet bool
 }
 
 // Value returns a pointer to s, for Key.Default.

@@ -127,12 +127,15 @@ func (t *Table) Resolve(name string, broker *Table, layers ...Layer) (Entry, boo
 	return k.resolve(cmpOr(broker, t), layers), true
 }
 
-// ResolveAll returns the entries of all keys that are not internal, by name.
+// ResolveAll returns the entries of all keys that are not internal, by name, those of OnlySet where they are set.
 func (t *Table) ResolveAll(broker *Table, layers ...Layer) []Entry {
 	entries := make([]Entry, 0, len(t.keys))
 	for _, k := range t.keys {
-		if !k.Internal {
-			entries = append(entries, k.resolve(cmpOr(broker, t), layers))
+		if k.Internal {
+			continue
+		}
+		if e := k.resolve(cmpOr(broker, t), layers); !k.OnlySet || !e.Default {
+			entries = append(entries, e)
 		}
 	}
 	return entries

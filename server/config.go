@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/millrace-io/millrace/config"
+	"github.com/millrace-io/millrace/server/internal/listener"
 	"github.com/millrace-io/millrace/server/offline"
 )
 
@@ -75,12 +76,16 @@ func LoadConfig(path string, overrides ...string) (*Config, error) {
 // NewConfig checks the properties and joins them with the defaults. An error is one sentence: the key, its
 // value, and what is allowed.
 func NewConfig(properties config.Properties) (*Config, error) {
-	table := brokerTable()
+	bound, _ := properties.Get("listeners")
+	table := brokerTable(listenerNames(bound)...)
 	inert, err := checkKeys(table, properties)
 	if err != nil {
 		return nil, err
 	}
 	c := &Config{Inert: inert, values: values{table, properties.Map()}}
+	if err := listener.CheckLimits(c.values.lookup); err != nil {
+		return nil, err
+	}
 	for _, read := range []func() error{c.readNode, c.readListeners, c.readQuorum, c.readDirectories, c.readOwn} {
 		if err := read(); err != nil {
 			return nil, err
@@ -96,6 +101,11 @@ func (c *Config) Static() map[string]string {
 	static["node.id"] = strconv.Itoa(int(c.NodeID))
 	static["broker.id"] = static["node.id"]
 	return static
+}
+
+// protected reports whether a listener is the brokers' own and has others beside it, which make room for it (KIP-402).
+func (c *Config) protected(l Listener) bool {
+	return l.Name == c.InterBroker && slices.ContainsFunc(c.Listeners, func(o Listener) bool { return o.Name != l.Name && !o.Controller })
 }
 
 // FormatOptions says what `millrace storage format` has to format for this node; the cluster id is missing.

@@ -130,6 +130,9 @@ func TestWhatIsWrongIsSaidInOneSentence(t *testing.T) {
 		{[]string{"log.dirs", "/a,/b,/a/"}, "log.dirs names the directory /a twice"},
 		{[]string{"http.listeners", "https://127.0.0.1:1"}, "this version serves http:// only"},
 		{[]string{"http.listeners", "127.0.0.1"}, `"127.0.0.1" is not host:port`},
+		{[]string{"max.connections.per.ip", "0"}, "max.connections.per.ip is 0, which needs max.connections.per.ip.overrides: otherwise nobody can connect"},
+		{[]string{"max.connections.per.ip.overrides", "10.0.0.1"}, `the entry "10.0.0.1" is not address:number`},
+		{[]string{"listener.name.plaintext.max.connections", "few"}, `"few" is not a valid value of listener.name.plaintext.max.connections`},
 		{[]string{"memory.budget.bytes", "1"}, `"1" is not a valid value of memory.budget.bytes: want a number of at least 16777216`},
 	} {
 		_, err := NewConfig(with(c.set...))

@@ -85,6 +85,17 @@ func parseEndpoint(s string) (endpoint, error) {
 	return endpoint{strings.ToUpper(name), host, port}, nil
 }
 
+// listenerNames are the names in a value of listeners, which need not be right.
+func listenerNames(list string) []string {
+	names := []string{"PLAINTEXT"} // the default's
+	for _, item := range splitList(list) {
+		if name, _, ok := strings.Cut(item, "://"); ok {
+			names = append(names, strings.ToUpper(name))
+		}
+	}
+	return names
+}
+
 // splitHostPort reads host:port, where the host may be empty and an IPv6 address stands in brackets.
 func splitHostPort(address string) (host string, port int, err error) {
 	host, digits, err := net.SplitHostPort(address)

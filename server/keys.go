@@ -60,10 +60,14 @@ func keys() []config.Key {
 	}
 }
 
-// brokerTable joins the broker keys of every room. A key that two rooms name is described by the one on the
-// higher floor.
-func brokerTable() *config.Table {
-	return join(keys(), broker.BrokerKeys(), api.BrokerKeys(), listener.BrokerKeys(), controller.BrokerKeys(), group.BrokerKeys(), replica.BrokerKeys(), quorum.BrokerKeys(), commitlog.BrokerKeys())
+// brokerTable joins the broker keys of every room, and those of the listeners of these names. A key that two rooms name is
+// described by the one on the higher floor.
+func brokerTable(listeners ...string) *config.Table {
+	var ofListeners []config.Key
+	for _, name := range listeners {
+		ofListeners = append(ofListeners, listener.KeysOf(name)...)
+	}
+	return join(ofListeners, keys(), broker.BrokerKeys(), api.BrokerKeys(), listener.BrokerKeys(), controller.BrokerKeys(), group.BrokerKeys(), replica.BrokerKeys(), quorum.BrokerKeys(), commitlog.BrokerKeys())
 }
 
 // topicTable joins the topic keys of every room.

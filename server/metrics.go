@@ -100,7 +100,9 @@ var (
 	snapshotAge       = desc("kafka_server_snapshotemitter_latestsnapshotgeneratedagems", "Milliseconds since the newest snapshot of the metadata, or since the start.")
 	snapshotBytes     = desc("kafka_server_snapshotemitter_latestsnapshotgeneratedbytes", "Bytes of the newest snapshot of the metadata that was written since the start.")
 	acceptedCount     = desc("kafka_server_socketservermetrics_connection_creation_total", "Connections that were accepted.", "listener")
-	refusedCount      = desc("millrace_listener_connections_refused_total", "Connections that a limit refused.", "listener")
+	refusedCount      = desc("millrace_listener_connections_refused_total", "Connections that max.connections.per.ip refused.", "listener")
+	evictedCount      = desc("millrace_listener_connections_evicted_total", "Connections that were closed because there were more than max.connections.", "listener")
+	blockedSeconds    = desc("kafka_network_acceptor_blocked_seconds_total", "Time in which a listener accepted nothing because of a limit of connections.", "listener")
 	listenerBytesIn   = desc("kafka_server_socketservermetrics_incoming_byte_total", "Bytes of requests.", "listener")
 	listenerBytesOut  = desc("kafka_server_socketservermetrics_outgoing_byte_total", "Bytes of responses.", "listener")
 	requestFailed     = desc("kafka_network_requestmetrics_failed_total", "Requests that broke the connection they came on.", "listener", "request")
@@ -194,6 +196,8 @@ func (f *figures) Collect(out chan<- prometheus.Metric) {
 		gauge(connectionCount, float64(s.Open), l.Name())
 		count(acceptedCount, s.Accepted, l.Name())
 		count(refusedCount, s.Refused, l.Name())
+		count(evictedCount, s.Evicted, l.Name())
+		out <- prometheus.MustNewConstMetric(blockedSeconds, prometheus.CounterValue, s.Blocked.Seconds(), l.Name())
 		var in, sent int64
 		for _, api := range s.APIs {
 			in, sent = in+api.BytesIn, sent+api.BytesOut

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -223,19 +224,26 @@ func TestLimitsOfConnectionsChangeWhileTheNodeRuns(t *testing.T) {
 	disk := vfs.NewMem()
 	s := started(t, on(t, disk))
 	admin := clientOf(t, s)
-	set := func(value string) {
-		t.Helper()
+	alter := func(key, value string) error {
 		request, resource, config := kmsg.NewPtrIncrementalAlterConfigsRequest(), kmsg.NewIncrementalAlterConfigsRequestResource(), kmsg.NewIncrementalAlterConfigsRequestResourceConfig()
-		config.Name, config.Value = "max.connections.per.ip", &value
+		config.Name, config.Value = key, &value
 		resource.ResourceType, resource.Configs = kmsg.ConfigResourceTypeBroker, append(resource.Configs, config)
 		request.Resources = append(request.Resources, resource)
 		response, err := request.RequestWith(t.Context(), admin) // on the connection that is open
 		if err == nil {
 			err = kerr.ErrorForCode(response.Resources[0].ErrorCode)
 		}
-		if err != nil {
+		return err
+	}
+	setKey := func(key, value string) {
+		t.Helper()
+		if err := alter(key, value); err != nil {
 			t.Fatal(err)
 		}
+	}
+	set := func(value string) {
+		t.Helper()
+		setKey("max.connections.per.ip", value)
 	}
 	taken := func(s *Server) bool {
 		t.Helper()
@@ -251,9 +259,34 @@ func TestLimitsOfConnectionsChangeWhileTheNodeRuns(t *testing.T) {
 		_, err = io.ReadFull(c, make([]byte, 8))
 		return err == nil
 	}
+	for key, value := range map[string]string{"max.connections.per.ip": "0", "listener.name.plaintext.max.connections": "-1", "max.connections.per.ip.overrides": "x"} {
+		if err := alter(key, value); !errors.Is(err, kerr.InvalidRequest) {
+			t.Errorf("%s=%s: %v", key, value, err)
+		}
+	}
 	set("1000")
 	if !taken(s) {
 		t.Error("a connection is refused below the limit")
+	}
+	setKey("listener.name.plaintext.max.connections", "1000") // is described where it is set, with what stands behind it
+	describe := kmsg.NewPtrDescribeConfigsRequest()
+	describe.IncludeSynonyms = true
+	describe.Resources = []kmsg.DescribeConfigsRequestResource{{ResourceType: kmsg.ConfigResourceTypeBroker, ResourceName: "1"}}
+	described, err := describe.RequestWith(t.Context(), admin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := ""
+	for _, c := range described.Resources[0].Configs {
+		if strings.HasPrefix(c.Name, "listener.name.") {
+			shown += fmt.Sprintf("%s=%s %v", c.Name, *c.Value, c.ReadOnly)
+			for _, s := range c.ConfigSynonyms {
+				shown += fmt.Sprintf(" %s:%s=%s", s.Source, s.Name, *s.Value)
+			}
+		}
+	}
+	if want := "listener.name.plaintext.max.connections=1000 false DYNAMIC_DEFAULT_BROKER_CONFIG:listener.name.plaintext.max.connections=1000 DEFAULT_CONFIG:max.connections=2147483647"; shown != want {
+		t.Errorf("described as %s\nwant %s", shown, want)
 	}
 	set("1")
 	if taken(s) {
@@ -263,7 +296,8 @@ func TestLimitsOfConnectionsChangeWhileTheNodeRuns(t *testing.T) {
 	if !taken(s) {
 		t.Error("a connection is refused after the limit was raised")
 	}
-	set("0")
+	set("1000")
+	setKey("max.connections.per.ip.overrides", "127.0.0.1:0")
 	admin.Close()
 	if err := s.Close(t.Context()); err != nil {
 		t.Fatal(err)

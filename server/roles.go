@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"math"
+	"log/slog"
 	"net"
 	"os"
 	"slices"
@@ -46,6 +46,12 @@ type node struct {
 	nodeID                int32
 	static                map[string]string
 
+	log      *slog.Logger
+	names    []string   // of the listeners
+	limiting sync.Mutex // held while limits of connections are read and set, so that the newest stay
+	// Connections to the broker and to the controller are counted apart, as in Kafka.
+	ofBroker, ofController *listener.Quotas
+
 	mu        sync.Mutex
 	listeners []*listener.Listener // none before the node serves
 }
@@ -58,7 +64,10 @@ type node struct {
 // Sockets are bound first, since an address in use should be known before anything is touched, and served last:
 // a client that connects early waits, and then finds a node that is ready.
 func (s *Server) bringUp(ctx context.Context) (err error) {
-	n := &node{}
+	n := &node{log: s.log, ofBroker: listener.NewQuotas(), ofController: listener.NewQuotas()}
+	for _, l := range s.cfg.Listeners {
+		n.names = append(n.names, l.Name)
+	}
 	if err := s.bindSockets(); err != nil {
 		return err
 	}
@@ -94,11 +103,11 @@ func (s *Server) startQuorum(n *node) (err error) {
 		n.broker = s.newBroker(n)
 		n.loader = metadata.NewLoader(n.broker.Publish, n.limitConnections)
 	} else {
-		n.loader = metadata.NewLoader()
+		n.loader = metadata.NewLoader(n.limitConnections)
 	}
 	machine := &machine{Loader: n.loader, node: n}
 	n.nodeID, n.static = s.cfg.NodeID, s.cfg.Static()
-	n.topicKeys, n.brokerKeys = topicTable(), brokerTable()
+	n.topicKeys, n.brokerKeys = topicTable(), s.cfg.values.table
 	n.quorum, err = quorum.Open(quorum.Options{FS: s.fs, Dir: s.cfg.MetadataLogDir, NodeID: s.cfg.NodeID, DirectoryID: n.dirs.metadata, StateMachine: machine, Log: s.log,
 		Config: quorum.ParseConfig(s.cfg.values.int),
 		Failed: func(err error) { s.fail(fmt.Errorf("the metadata log failed: %w", err)) }})
@@ -270,30 +279,26 @@ func handleLimit() int {
 const leaveTimeout = 5 * time.Second
 
 // limitConnections is a metadata.Publisher: the limits of connections may change while the node runs (KIP-226).
-func (n *node) limitConnections(image *metadata.Image, delta *metadata.Delta) {
+func (n *node) limitConnections(_ *metadata.Image, delta *metadata.Delta) {
 	for r := range delta.ChangedConfigs() {
 		if r.Type == kafka.ResourceBroker && (r.Name == "" || r.Name == strconv.Itoa(int(n.nodeID))) {
-			n.setLimits(image)
+			n.setLimits()
 			return
 		}
 	}
 }
 
-// setLimits gives every listener the limits that hold under an image.
-func (n *node) setLimits(image *metadata.Image) {
-	limit := func(key string) int {
-		value, _ := n.brokerKeys.Effective(key, n.layers(image)...)
-		v, err := config.ParseInt32(value)
-		if err != nil {
-			return math.MaxInt32 // it was checked when it was set
-		}
-		return int(v)
+// setLimits has the limits of connections hold that the newest image says.
+func (n *node) setLimits() {
+	n.limiting.Lock()
+	defer n.limiting.Unlock()
+	layers := n.layers(n.loader.Image())
+	limits, err := listener.ParseLimits(func(key string) (string, bool) { return n.brokerKeys.Effective(key, layers...) }, n.names)
+	if err != nil {
+		n.log.Warn("not every limit of connections holds", "error", err)
 	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	for _, l := range n.listeners {
-		l.SetLimits(limit("max.connections"), limit("max.connections.per.ip"))
-	}
+	n.ofBroker.Set(limits)
+	n.ofController.Set(limits)
 }
 
 // layers are where this node's settings come from, the most specific first.
@@ -310,16 +315,18 @@ func (s *Server) serve(n *node) {
 	ofController := options
 	ofController.Forwarder = direct{n.controller}
 	v := s.cfg.values
+	n.setLimits()
 	for _, k := range s.sockets {
 		var gate *api.Table
+		quotas := n.ofBroker
 		if k.cfg.Controller {
-			gate = api.NewController(ofController)
+			gate, quotas = api.NewController(ofController), n.ofController
 		} else {
 			options.Image, options.Forwarder, options.Replicas, options.ProducerID, options.Groups = n.broker.Image, n.broker, n.replicas, n.broker.ProducerID, n.groups
 			gate = api.New(options)
 		}
 		l := listener.New(listener.Config{Name: k.cfg.Name, Controller: k.cfg.Controller, Proxy: k.cfg.Proxy, MaxRequestBytes: int(v.int("socket.request.max.bytes")), IdleTimeout: v.millis("connections.max.idle.ms"),
-			MaxConnections: int(v.int("max.connections")), MaxConnectionsPerIP: int(v.int("max.connections.per.ip")), Budget: n.budget, Observe: n.requests.observe, Log: s.log}, gate)
+			Quotas: quotas, Protected: s.cfg.protected(k.cfg), Budget: n.budget, Observe: n.requests.observe, Log: s.log}, gate)
 		n.mu.Lock()
 		n.listeners = append(n.listeners, l)
 		n.mu.Unlock()
@@ -339,7 +346,6 @@ func (s *Server) serve(n *node) {
 			return nil
 		})
 	}
-	n.setLimits(n.loader.Image())
 	if n.broker != nil { // the first step of a clean stop, while clients are still answered
 		s.onClose("the leaderships of the broker", func(ctx context.Context) error {
 			leaving, cancel := context.WithTimeout(ctx, leaveTimeout)

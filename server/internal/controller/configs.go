@@ -383,6 +383,9 @@ func (v *view) checkBrokerConfigs(caller Caller, name string, old, wanted map[st
 			return kafka.InvalidRequest.Errorf("%v", err)
 		}
 	}
+	if err := v.checkAddresses(wanted); err != nil && caller.ViaBroker {
+		return err
+	}
 	if v.elr() {
 		const key = "min.insync.replicas"
 		_, before := old[key]
@@ -392,6 +395,21 @@ func (v *view) checkBrokerConfigs(caller Caller, name string, old, wanted map[st
 			return kafka.InvalidConfig.Errorf("%s cannot be set for one broker while eligible leader replicas are kept; set it for the cluster", key)
 		case name == "" && before && !set:
 			return kafka.InvalidConfig.Errorf("the cluster's %s cannot be removed while eligible leader replicas are kept; set it to another value", key)
+		}
+	}
+	return nil
+}
+
+// checkAddresses judges whether any address could connect to a broker that has these configs.
+func (v *view) checkAddresses(wanted map[string]string) error {
+	const key, exceptions = "max.connections.per.ip", "max.connections.per.ip.overrides"
+	if value, set := wanted[key]; set {
+		if n, err := config.ParseInt32(value); err != nil || n > 0 {
+			return nil
+		}
+		layers := append([]config.Layer{{Source: config.SourceDynamicBroker, Values: wanted}}, v.brokerLayers()...)
+		if who, _ := v.broker.Effective(exceptions, layers...); strings.TrimSpace(who) == "" {
+			return kafka.InvalidRequest.Errorf("%s can be 0 only where %s says who may connect nevertheless", key, exceptions)
 		}
 	}
 	return nil

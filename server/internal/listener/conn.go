@@ -307,15 +307,16 @@ func (c *Conn) startWriter() {
 // requests are still sent, unless there is no reason, since it is the node that closes.
 func (c *Conn) close(reason error) { c.end(reason, reason == nil) }
 
-// end is close; at once, whether or not answers are owed and the client takes them.
-func (c *Conn) end(reason error, atOnce bool) {
+// end is close; at once, whether or not answers are owed and the client takes them. It returns false when the connection was
+// ending already.
+func (c *Conn) end(reason error, atOnce bool) bool {
 	c.mu.Lock()
 	if c.closed {
 		if atOnce {
-			c.nc.Close() // it was ending; a client that does not read must not hold it up
+			c.nc.Close() // a client that does not read must not hold it up
 		}
 		c.mu.Unlock()
-		return
+		return false
 	}
 	c.closed, c.reason = true, reason
 	if c.stopWaiting != nil {
@@ -339,6 +340,29 @@ func (c *Conn) end(reason error, atOnce bool) {
 	for _, f := range cancel {
 		f()
 	}
+	return true
+}
+
+// used returns when the client last began or was answered a request; the zero time of a connection that is ending.
+func (c *Conn) used() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return time.Time{}
+	}
+	last := c.Opened
+	if c.answered.After(last) {
+		last = c.answered
+	}
+	if n := len(c.queue); n > 0 && c.queue[n-1].Received.After(last) {
+		last = c.queue[n-1].Received
+	}
+	if c.held.input.Load() > 0 {
+		if begun := time.Unix(0, c.held.inputSince.Load()); begun.After(last) {
+			last = begun
+		}
+	}
+	return last
 }
 
 func (c *Conn) releaseQueue() {

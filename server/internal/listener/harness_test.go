@@ -2,6 +2,7 @@ package listener
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -46,7 +47,7 @@ func prepare(t testing.TB, cfg Config, h handlerFunc) *node {
 	if n.budget == nil {
 		n.budget = budget.New(64 << 20)
 	}
-	cfg.Name, cfg.Budget, cfg.Log = "PLAINTEXT", n.budget, slog.New(slog.NewTextHandler(n.log, nil))
+	cfg.Name, cfg.Budget, cfg.Log = cmp.Or(cfg.Name, "PLAINTEXT"), n.budget, slog.New(slog.NewTextHandler(n.log, nil))
 	n.Listener = New(cfg, h)
 	return n
 }

@@ -190,19 +190,13 @@ func (c *Conn) holding(now time.Time) (bytes int64, since time.Time) {
 // somebody waits for them.
 func (l *Listener) shed(n int64) {
 	now := time.Now()
-	l.mu.Lock()
-	conns := make([]*Conn, 0, len(l.conns))
-	for c := range l.conns {
-		conns = append(conns, c)
-	}
-	l.mu.Unlock()
 	type holder struct {
 		*Conn
 		bytes int64
 		since time.Time
 	}
 	var holders []holder
-	for _, c := range conns {
+	for _, c := range l.connections() {
 		if bytes, since := c.holding(now); bytes > 0 {
 			holders = append(holders, holder{c, bytes, since})
 		}

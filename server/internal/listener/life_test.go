@@ -120,29 +120,6 @@ func TestServeAfterClose(t *testing.T) {
 	}
 }
 
-func TestLimits(t *testing.T) {
-	for what, cfg := range map[string]Config{"max.connections": {MaxConnections: 2}, "max.connections.per.ip": {MaxConnectionsPerIP: 2}} {
-		t.Run(what, func(t *testing.T) {
-			n := start(t, cfg, echo)
-			a, b := n.dial(), n.dial()
-			for _, c := range []*client{a, b} {
-				c.send(metadata(1))
-				c.want(1)
-			}
-			n.dial().wantClosed()
-			eventually(t, "the limit named in the log", func() bool { return strings.Contains(n.log.String(), what+")") })
-			if s := n.Stats(); s.Refused != 1 || s.Open != 2 || s.Accepted != 2 {
-				t.Errorf("%+v", s)
-			}
-			a.Close()
-			eventually(t, "a place", func() bool { return n.Stats().Open == 1 })
-			c := n.dial()
-			c.send(metadata(2))
-			c.want(2)
-		})
-	}
-}
-
 func TestWhatAConnectionIs(t *testing.T) {
 	type seen struct {
 		listener, principal, clientID string

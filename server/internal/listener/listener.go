@@ -1,14 +1,14 @@
 package listener
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
+	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -31,9 +31,11 @@ type Config struct {
 	// StallTimeout is how long a request that has begun may hold a buffer without a further byte, and how long a
 	// connection waits for memory; then it is closed, since others wait for that memory. 0 stands for 30 s.
 	StallTimeout time.Duration
-	// MaxConnections and MaxConnectionsPerIP limit connections (max.connections, max.connections.per.ip); 0 for
-	// no limit.
-	MaxConnections, MaxConnectionsPerIP int
+	// Quotas limit the connections of this listener and others together; nil for no limit.
+	Quotas *Quotas
+	// Protected says that brokers connect here, and that there are other listeners: these make room when there are too
+	// many connections.
+	Protected bool
 	// Proxy says that connections come through a load balancer, which says first on whose behalf (proxy.go).
 	Proxy bool
 	// Budget lends the buffers of all connections.
@@ -57,8 +59,6 @@ type Listener struct {
 	mu      sync.Mutex
 	sockets map[net.Listener]struct{}
 	conns   map[*Conn]struct{}
-	perIP   map[netip.Addr]int
-	limits  limits
 	closed  bool
 	running sync.WaitGroup // connections and accept loops
 
@@ -72,16 +72,6 @@ type Listener struct {
 	shedAfter time.Duration
 }
 
-// limits are how many connections there may be, in all and from one address.
-type limits struct{ all, perIP int }
-
-// SetLimits changes max.connections and max.connections.per.ip; connections that are open stay.
-func (l *Listener) SetLimits(all, perIP int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.limits = limits{all, perIP}
-}
-
 // New returns a listener that hands requests to h.
 func New(cfg Config, h Handler) *Listener {
 	if cfg.MaxRequestBytes <= 0 {
@@ -93,11 +83,15 @@ func New(cfg Config, h Handler) *Listener {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
+	if cfg.Quotas == nil {
+		cfg.Quotas = NewQuotas()
+	}
 	l := &Listener{cfg: cfg, handler: h, log: cfg.Log.With("listener", cfg.Name),
-		sockets: make(map[net.Listener]struct{}), conns: make(map[*Conn]struct{}), perIP: make(map[netip.Addr]int), limits: limits{cmp.Or(cfg.MaxConnections, math.MaxInt), cmp.Or(cfg.MaxConnectionsPerIP, math.MaxInt)},
+		sockets: make(map[net.Listener]struct{}), conns: make(map[*Conn]struct{}),
 		copies: func(ip netip.Addr) bool { return !ip.IsValid() || ip.IsLoopback() }, shedAfter: shedAfter}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	cfg.Budget.OnShort(l.shed)
+	cfg.Quotas.join(l)
 	return l
 }
 
@@ -137,52 +131,44 @@ func (l *Listener) Serve(socket net.Listener) error {
 	}
 }
 
+// accept serves a connection once there is a place for it. Nobody else is accepted while it waits.
 func (l *Listener) accept(nc net.Conn) {
 	ip := addrOf(nc.RemoteAddr())
-	l.mu.Lock()
-	refusal := ""
-	switch {
-	case l.closed:
-		refusal = "closing"
-	case len(l.conns) >= l.limits.all:
-		refusal = fmt.Sprintf("there are %d connections already (max.connections)", len(l.conns))
-	case !l.cfg.Proxy && l.perIP[ip] >= l.limits.perIP:
-		refusal = fmt.Sprintf("there are %d connections from there already (max.connections.per.ip)", l.perIP[ip])
+	if err := l.cfg.Quotas.take(l.ctx, l, ip); err != nil {
+		nc.Close()
+		if l.ctx.Err() == nil {
+			l.stats.refused.Add(1)
+			l.warn("a connection was refused", "client", ip, "reason", err)
+		}
+		return
 	}
-	if refusal != "" {
+	l.mu.Lock()
+	if l.closed {
 		l.mu.Unlock()
 		nc.Close()
-		l.stats.refused.Add(1)
-		if refusal != "closing" {
-			l.warn("a connection was refused", "client", ip, "reason", refusal)
-		}
+		l.cfg.Quotas.give(l, ip)
 		return
 	}
 	c := newConn(l, nc, ip)
 	l.conns[c] = struct{}{}
-	l.perIP[ip]++
 	l.running.Add(1)
 	l.mu.Unlock()
 	l.stats.accepted.Add(1)
 	go func() {
 		defer l.running.Done()
 		c.serve()
-		l.forget(c)
+		l.mu.Lock()
+		delete(l.conns, c)
+		l.mu.Unlock()
+		l.cfg.Quotas.give(l, c.ip)
 	}()
 }
 
-func (l *Listener) forget(c *Conn) {
+// connections returns those that are open or ending.
+func (l *Listener) connections() []*Conn {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	delete(l.conns, c)
-	l.leave(c.ip)
-}
-
-// leave counts a connection of an address less; mu is held.
-func (l *Listener) leave(ip netip.Addr) {
-	if l.perIP[ip]--; l.perIP[ip] <= 0 {
-		delete(l.perIP, ip)
-	}
+	return slices.Collect(maps.Keys(l.conns))
 }
 
 // Close stops accepting, closes all connections, and waits for their goroutines, at most as long as ctx lasts.
@@ -192,13 +178,9 @@ func (l *Listener) Close(ctx context.Context) error {
 	for socket := range l.sockets {
 		socket.Close()
 	}
-	conns := make([]*Conn, 0, len(l.conns))
-	for c := range l.conns {
-		conns = append(conns, c)
-	}
 	l.mu.Unlock()
 	l.cancel()
-	for _, c := range conns {
+	for _, c := range l.connections() {
 		c.close(nil)
 	}
 	done := make(chan struct{})

@@ -129,19 +129,10 @@ func (c *Conn) introduce() error {
 		return err
 	}
 	c.Remote, c.Local = net.TCPAddrFromAddrPort(p.client), net.TCPAddrFromAddrPort(p.dialed)
-	return c.l.recount(c, p.client.Addr())
-}
-
-// recount moves a connection from the address of the proxy to that of the client, unless the client has too many.
-func (l *Listener) recount(c *Conn, ip netip.Addr) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if most := l.limits.perIP; l.perIP[ip] >= most {
-		l.stats.refused.Add(1)
-		return fmt.Errorf("there are %d connections from there already (max.connections.per.ip)", l.perIP[ip])
+	if err := c.l.cfg.Quotas.move(c.ip, p.client.Addr()); err != nil {
+		c.l.stats.refused.Add(1)
+		return err
 	}
-	l.leave(c.ip)
-	l.perIP[ip]++
-	c.ip = ip
+	c.ip = p.client.Addr()
 	return nil
 }

@@ -80,7 +80,9 @@ func FuzzProxyHeader(f *testing.F) {
 // one too many, is closed.
 func TestConnectionsThroughAProxy(t *testing.T) {
 	ends := make(chan [2]net.Addr, 10)
-	n := start(t, Config{Proxy: true, MaxConnectionsPerIP: 1}, func(r *Request) {
+	quotas := NewQuotas()
+	quotas.Set(Limits{Ceiling: Ceiling{NoLimit, NoLimit}, PerIP: 1})
+	n := start(t, Config{Proxy: true, Quotas: quotas}, func(r *Request) {
 		ends <- [2]net.Addr{r.Conn.Remote, r.Conn.Local}
 		echo(r)
 	})

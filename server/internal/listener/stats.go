@@ -15,8 +15,9 @@ const statKeys = 128
 const latencyBuckets = 18
 
 type stats struct {
-	accepted, refused atomic.Int64
-	apis              [statKeys]apiStats
+	accepted, refused, evicted atomic.Int64
+	blocked                    atomic.Int64 // nanoseconds
+	apis                       [statKeys]apiStats
 }
 
 type apiStats struct {
@@ -57,15 +58,19 @@ func Bounds() []time.Duration {
 
 // Stats is what a listener counts.
 type Stats struct {
-	Accepted, Refused int64
-	Open              int
-	APIs              []APIStats // those that were used
+	// Accepted are the connections that were served, Refused those that max.connections.per.ip closed at once, and Evicted
+	// those that had to make room for others.
+	Accepted, Refused, Evicted int64
+	Open                       int
+	// Blocked is for how long nothing was accepted because of a limit.
+	Blocked time.Duration
+	APIs    []APIStats // those that were used
 }
 
 // Stats returns the counts of this moment.
 func (l *Listener) Stats() Stats {
 	l.mu.Lock()
-	s := Stats{Accepted: l.stats.accepted.Load(), Refused: l.stats.refused.Load(), Open: len(l.conns)}
+	s := Stats{Accepted: l.stats.accepted.Load(), Refused: l.stats.refused.Load(), Evicted: l.stats.evicted.Load(), Blocked: time.Duration(l.stats.blocked.Load()), Open: len(l.conns)}
 	l.mu.Unlock()
 	for key := range l.stats.apis {
 		a := &l.stats.apis[key]
