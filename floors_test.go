@@ -29,7 +29,8 @@ var floors = map[string]int{
 	"server/internal/replica": 5, "server/internal/coordinator": 5, "server/internal/coordinator/memlog": 5, "server/internal/auth": 5,
 
 	"server/internal/controller": 6, "server/internal/coordinator/group": 6, "server/internal/coordinator/group/...": 6, "server/internal/coordinator/group/assign": 5, "server/internal/coordinator/group/history": 5,
-	"server/internal/coordinator/txn": 6, "server/internal/coordinator/share": 6, "server/internal/sharepartition": 6,
+	"server/internal/coordinator/group/embedded": 5,
+	"server/internal/coordinator/txn":            6, "server/internal/coordinator/share": 6, "server/internal/sharepartition": 6,
 
 	"server/internal/listener": 7, "server/internal/api": 7,
 

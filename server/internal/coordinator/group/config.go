@@ -16,8 +16,9 @@ import (
 
 // Config is what the broker's configuration says to its groups.
 type Config struct {
-	Classic  classic.Config
-	Consumer consumer.Config
+	Classic   classic.Config
+	Consumer  consumer.Config
+	Migration Migration
 	// ConsumerTiming is that of groups that have no settings of their own.
 	ConsumerTiming consumer.Timing
 
@@ -65,6 +66,7 @@ func ParseConfig(get func(key string) string) (Config, error) {
 			SessionTimeout: millis("group.consumer.session.timeout.ms"), HeartbeatInterval: millis("group.consumer.heartbeat.interval.ms"),
 			AssignmentInterval: millis("group.consumer.assignment.interval.ms"),
 		},
+		Migration:              parseMigration(get("group.consumer.migration.policy")),
 		OffsetMetadataMaxBytes: int(number("offset.metadata.max.bytes")), OffsetsRetention: scaled("offsets.retention.minutes", time.Minute),
 		OffsetsRetentionCheckInterval: millis("offsets.retention.check.interval.ms"), OffsetsCommitTimeout: millis("offsets.commit.timeout.ms"),
 		OffsetsCodec: record.Codec(number("offsets.topic.compression.codec")), AppendLinger: millis("group.coordinator.append.linger.ms"),
@@ -122,6 +124,9 @@ func BrokerKeys() []config.Key {
 			Doc: "How often members of a consumer group send heartbeats."},
 		{Name: "group.consumer.assignment.interval.ms", Type: config.Int, Default: config.Value("1000"), Valid: config.AtLeast(0), Importance: config.Medium,
 			Doc: "How long lies at least between two assignments of a consumer group (KIP-1263)."},
+		{Name: "group.consumer.migration.policy", Type: config.String, Default: config.Value(string(bidirectional)), Importance: config.Medium,
+			Valid: config.InFold(string(disabled), string(upgradeOnly), string(downgradeOnly), string(bidirectional)),
+			Doc:   "Whether a group with members goes from the classic to the consumer protocol when a member joins by that (upgrade), and back when nobody speaks it any more (downgrade): bidirectional, upgrade, downgrade or disabled (KIP-848)."},
 		{Name: "group.consumer.regex.refresh.interval.ms", Type: config.Int, Default: config.Value("600000"), Valid: config.AtLeast(10000), Importance: config.Medium, Internal: true,
 			Doc: "How often regular expressions of consumer groups are matched against the topics though there are no new ones: who may see which topic changes too."},
 		{Name: "group.coordinator.append.linger.ms", Type: config.Int, Default: config.Value("-1"), Valid: config.AtLeast(-1), Importance: config.Medium,

@@ -8,6 +8,7 @@ import (
 	"github.com/millrace-io/millrace/server/internal/coordinator"
 	"github.com/millrace-io/millrace/server/internal/coordinator/group/classic"
 	"github.com/millrace-io/millrace/server/internal/coordinator/group/consumer"
+	"github.com/millrace-io/millrace/server/internal/coordinator/group/history"
 )
 
 // ConsumerGroupHeartbeat is the one request of the consumer protocol (KIP-848): a member joins, stays, goes on towards its
@@ -22,7 +23,7 @@ func (c *Coordinator) ConsumerGroupHeartbeat(request *wire.ConsumerGroupHeartbea
 		return
 	}
 	c.run(request.GroupID, func(s *Shard, now time.Time) (coordinator.Result, func(error)) {
-		g, records, err := s.heartbeatGroup(request)
+		g, records, from, err := s.heartbeatGroup(request, now)
 		if err != nil {
 			return coordinator.Result{}, func(error) { refuse(err) }
 		}
@@ -30,7 +31,11 @@ func (c *Coordinator) ConsumerGroupHeartbeat(request *wire.ConsumerGroupHeartbea
 		if err != nil {
 			return coordinator.Result{}, func(error) { refuse(err) }
 		}
-		return coordinator.Result{Records: append(records, step.Records...)}, func(err error) {
+		step.Records = append(records, step.Records...)
+		if from != nil {
+			s.upgraded(request.GroupID, from, g, step, &history.Member{ID: *step.Response.MemberID, Instance: text(request.InstanceID), ClientID: caller.ClientID, Host: caller.Host}, now)
+		}
+		return step.Result, func(err error) {
 			done(step.Response, err)
 			if len(step.Resolve) > 0 {
 				c.resolve(request.GroupID, step.Resolve, caller.Describes)
@@ -58,22 +63,26 @@ func (c *Coordinator) resolve(id string, regexes []string, describes func(topic 
 }
 
 // heartbeatGroup finds the consumer group of a request. A member that joins makes it; an empty classic group makes way
-// for it, with the record that says so.
-func (s *Shard) heartbeatGroup(request *wire.ConsumerGroupHeartbeatRequest) (*consumer.Group, []coordinator.Record, error) {
-	switch g := s.find(request.GroupID).(type) {
+// for it, with the record that says so, and one with members, from, is upgraded.
+func (s *Shard) heartbeatGroup(request *wire.ConsumerGroupHeartbeatRequest, now time.Time) (g *consumer.Group, records []coordinator.Record, from *classic.Group, err error) {
+	switch found := s.find(request.GroupID).(type) {
 	case *consumer.Group:
-		return g, nil, nil
+		return found, nil, nil, nil
 	case *classic.Group:
-		if !g.Empty() || request.MemberEpoch != 0 {
-			return nil, nil, kafka.GroupIDNotFound.Errorf("Group %s is not a consumer group.", request.GroupID)
+		switch {
+		case request.MemberEpoch != 0:
+			return nil, nil, nil, kafka.GroupIDNotFound.Errorf("Group %s is not a consumer group.", request.GroupID)
+		case found.Empty():
+			return s.newConsumer(request.GroupID), found.Tombstones(), nil, nil
 		}
-		return s.newConsumer(request.GroupID), g.Tombstones(), nil
+		g, records, err = s.upgrade(request.GroupID, found, now)
+		return g, records, found, err
 	}
 	if request.MemberEpoch != 0 {
-		return nil, nil, notFound(request.GroupID)
+		return nil, nil, nil, notFound(request.GroupID)
 	}
 	// Replaying its first record makes it once more, for good: until then it is not in the log.
-	return s.newConsumer(request.GroupID), nil, nil
+	return s.newConsumer(request.GroupID), nil, nil, nil
 }
 
 func (s *Shard) newConsumer(id string) *consumer.Group { return consumer.New(&s.consumer, id) }

@@ -116,6 +116,10 @@ func (w *world) beat(args []string, o options) {
 	}
 	w.c.ConsumerGroupHeartbeat(request, caller, func(r *wire.ConsumerGroupHeartbeatResponse, err error) {
 		if err != nil {
+			if kafka.CodeOf(err) == kafka.GroupIDNotFound && request.MemberEpoch == 0 {
+				w.say("%s: %v", args[0], err) // why it may not be upgraded
+				return
+			}
 			w.say("%s: %v", args[0], kafka.CodeOf(err))
 			return
 		}
@@ -161,7 +165,7 @@ func (w *world) describeConsumers(args []string, _ options) {
 			if *m.SubscribedTopicRegex != "" {
 				reads = fmt.Sprintf("%s and %q", reads, *m.SubscribedTopicRegex)
 			}
-			w.say("  %s epoch %d reads %s, has %v of %v", w.label(m.MemberID), m.MemberEpoch, reads, has, wants)
+			w.say("  %s epoch %d reads %s, has %v of %v%s", w.label(m.MemberID), m.MemberEpoch, reads, has, wants, map[int8]string{0: ", classic"}[m.MemberType])
 		}
 	})
 }

@@ -9,4 +9,7 @@
 //	Coordinator    which partition is the group's? coordinator.Runtime decides it there, in order
 //	Shard          finds the group, or makes one
 //	classic, …     (group, request, now) -> records and answers, and what a history is told (explain.go)
+//
+// A group may change its kind: migrate.go makes one of the other kind of it, by what embedded knows of its members, and
+// puts it in its place.
 package group

@@ -16,6 +16,7 @@ import (
 	"github.com/millrace-io/millrace/internal/wire"
 	"github.com/millrace-io/millrace/kafka"
 	"github.com/millrace-io/millrace/server/internal/coordinator"
+	"github.com/millrace-io/millrace/server/internal/coordinator/group/embedded"
 	"github.com/millrace-io/millrace/server/internal/coordinator/memlog"
 	"github.com/millrace-io/millrace/server/internal/metadata"
 )
@@ -214,14 +215,42 @@ var commands = map[string]func(w *world, args []string, o options){
 	},
 }
 
-// subscribe is a consumer's metadata.
-func subscribe(topics ...string) []byte {
+// subscribe is a consumer's metadata; one that says what it owns is of version 1, any other of version 0.
+func subscribe(owned []wire.ConsumerProtocolAssignmentAssignedPartitions, topics ...string) []byte {
 	s := wire.NewConsumerProtocolSubscription()
 	s.Topics = topics
-	return s.AppendTo([]byte{0, 0}, 0)
+	if owned == nil {
+		return s.AppendTo([]byte{0, 0}, 0)
+	}
+	for _, t := range owned {
+		s.OwnedPartitions = append(s.OwnedPartitions, wire.ConsumerProtocolSubscriptionOwnedPartitions(t))
+	}
+	return s.AppendTo([]byte{0, 1}, 1)
 }
 
-// join LABEL GROUP [as=MEMBER-ID] [type=] [protocols=range:t+u,sticky:t] [instance=] [session=] [rebalance=] [v=]
+// embeddedTopics reads topic/0+1;u/3 as partitions by name; none is an empty list.
+func embeddedTopics(text string) []wire.ConsumerProtocolAssignmentAssignedPartitions {
+	list := []wire.ConsumerProtocolAssignmentAssignedPartitions{}
+	if text == "none" {
+		return list
+	}
+	for _, one := range strings.Split(text, ";") {
+		topic, numbers, _ := strings.Cut(one, "/")
+		t := wire.ConsumerProtocolAssignmentAssignedPartitions{Topic: topic}
+		for _, n := range strings.Split(numbers, "+") {
+			p, err := strconv.Atoi(n)
+			if err != nil {
+				panic(err)
+			}
+			t.Partitions = append(t.Partitions, int32(p))
+		}
+		list = append(list, t)
+	}
+	return list
+}
+
+// join LABEL GROUP [as=MEMBER-ID] [type=] [protocols=range:t+u,sticky:t] [owns=t/0+1;u/0] [instance=] [session=] [rebalance=] [v=]
+// A protocol without topics has metadata that nobody can read.
 func (w *world) join(args []string, o options) {
 	m := w.member(args[0])
 	request := &wire.JoinGroupRequest{GroupID: args[1], MemberID: o.get("as", m.id), ProtocolType: o.get("type", "consumer"),
@@ -230,12 +259,23 @@ func (w *world) join(args []string, o options) {
 		m.instance = &instance
 	}
 	request.GroupInstanceID = m.instance
+	var owned []wire.ConsumerProtocolAssignmentAssignedPartitions
+	if owns, ok := o["owns"]; ok {
+		owned = embeddedTopics(owns)
+	}
 	for _, p := range strings.Split(o.get("protocols", "range:t"), ",") {
-		name, topics, _ := strings.Cut(p, ":")
-		request.Protocols = append(request.Protocols, wire.JoinGroupRequestProtocols{Name: name, Metadata: subscribe(strings.Split(topics, "+")...)})
+		name, topics, readable := strings.Cut(p, ":")
+		metadata := []byte("?")
+		if readable {
+			metadata = subscribe(owned, strings.Split(topics, "+")...)
+		}
+		request.Protocols = append(request.Protocols, wire.JoinGroupRequestProtocols{Name: name, Metadata: metadata})
 	}
 	w.c.JoinGroup(request, Caller{ClientID: args[0], Host: "/h", Version: int16(o.number("v", 9))}, func(r *wire.JoinGroupResponse, err error) {
 		if err != nil {
+			if r == nil { // it has waited until the end of the coordinator
+				r = wire.NewJoinGroupResponse()
+			}
 			if kafka.CodeOf(err) == kafka.MemberIDRequired {
 				m.id = r.MemberID
 			}
@@ -258,7 +298,7 @@ func (w *world) labels(members []wire.JoinGroupResponseMembers) string {
 	return ", members " + strings.Join(list, " ")
 }
 
-// sync LABEL GROUP [generation=] [type=] [name=] [give=LABEL:WHAT,…]
+// sync LABEL GROUP [generation=] [type=] [name=] [give=LABEL:WHAT,…] [assign=LABEL:t/0+1;u/0,…]
 func (w *world) sync(args []string, o options) {
 	m := w.member(args[0])
 	request := &wire.SyncGroupRequest{GroupID: args[1], MemberID: m.id, GroupInstanceID: m.instance, GenerationID: int32(o.number("generation", int(m.generation)))}
@@ -270,13 +310,32 @@ func (w *world) sync(args []string, o options) {
 			request.Assignments = append(request.Assignments, wire.SyncGroupRequestAssignments{MemberID: w.member(label).id, Assignment: []byte(what)})
 		}
 	}
+	if assign, ok := o["assign"]; ok {
+		for _, one := range strings.Split(assign, ",") {
+			label, what, _ := strings.Cut(one, ":")
+			request.Assignments = append(request.Assignments, wire.SyncGroupRequestAssignments{MemberID: w.member(label).id, Assignment: embedded.WriteAssignment(embeddedTopics(what), 1)})
+		}
+	}
 	w.c.SyncGroup(request, func(r *wire.SyncGroupResponse, err error) {
 		if err != nil {
 			w.say("%s: sync: %v", args[0], kafka.CodeOf(err))
 			return
 		}
-		w.say("%s: assigned %q", args[0], r.Assignment)
+		w.say("%s: assigned %s", args[0], assigned(r.Assignment))
 	})
+}
+
+// assigned says what an assignment is, in words if it is one of consumers.
+func assigned(b []byte) string {
+	a, err := embedded.ReadAssignment(b)
+	if err != nil || len(b) == 0 {
+		return strconv.Quote(string(b))
+	}
+	words := []string{"nothing"}
+	for i, t := range a.AssignedPartitions {
+		words = append(words[:i], fmt.Sprintf("%s%v", t.Topic, t.Partitions))
+	}
+	return fmt.Sprintf("%s (v%d)", strings.Join(words, " "), b[1])
 }
 
 // heartbeat LABEL GROUP [generation=] [as=]
@@ -480,7 +539,10 @@ func (w *world) show(b record.Batch) {
 		case *wire.GroupMetadataValue:
 			var members []string
 			for _, m := range v.Members {
-				members = append(members, fmt.Sprintf("%s:%q", w.label(m.MemberID), m.Assignment))
+				members = append(members, w.label(m.MemberID)+":"+assigned(m.Assignment))
+			}
+			if len(members) > 0 && v.Leader == nil {
+				members = append(members, "led by nobody")
 			}
 			w.say("%s%s {%s} v%d: generation %d, members [%s]", prefix, name, said, version, v.Generation, strings.Join(members, " "))
 		case *wire.OffsetCommitValue:
@@ -492,7 +554,7 @@ func (w *world) show(b record.Batch) {
 				w.say("%s%s {%s} v%d: reads %v and %q", prefix, name, said, version, v.SubscribedTopicNames, *v.SubscribedTopicRegex)
 				continue
 			}
-			w.say("%s%s {%s} v%d: reads %v%s", prefix, name, said, version, v.SubscribedTopicNames, map[bool]string{true: ", static"}[v.InstanceID != nil])
+			w.say("%s%s {%s} v%d: reads %v%s%s", prefix, name, said, version, v.SubscribedTopicNames, map[bool]string{true: ", static"}[v.InstanceID != nil], classicMetadata(v.ClassicMemberMetadata))
 		case *wire.ConsumerGroupTargetAssignmentMetadataValue:
 			w.say("%s%s {%s} v%d: epoch %d", prefix, name, said, version, v.AssignmentEpoch)
 		case *wire.ConsumerGroupTargetAssignmentMemberValue:
@@ -514,6 +576,17 @@ func (w *world) show(b record.Batch) {
 			w.say("%s%s {%s} v%d: %+v", prefix, name, said, version, value)
 		}
 	}
+}
+
+func classicMetadata(v *wire.ConsumerGroupMemberMetadataValueClassicMemberMetadata) string {
+	if v == nil {
+		return ""
+	}
+	text := fmt.Sprintf(", classic for %d ms", v.SessionTimeoutMs)
+	for _, p := range v.SupportedProtocols {
+		text += fmt.Sprintf(", %s v%d", p.Name, p.Metadata[1])
+	}
+	return text
 }
 
 // topic names partitions of a topic.

@@ -1,13 +1,13 @@
 package group
 
 import (
-	"errors"
 	"time"
 
 	"github.com/millrace-io/millrace/internal/wire"
 	"github.com/millrace-io/millrace/kafka"
 	"github.com/millrace-io/millrace/server/internal/coordinator"
 	"github.com/millrace-io/millrace/server/internal/coordinator/group/classic"
+	"github.com/millrace-io/millrace/server/internal/coordinator/group/consumer"
 )
 
 // Caller is who sent a request.
@@ -32,57 +32,80 @@ func (c *Coordinator) JoinGroup(request *wire.JoinGroupRequest, caller Caller, d
 		return
 	}
 	c.run(request.GroupID, func(s *Shard, now time.Time) (coordinator.Result, func(error)) {
-		g, created, err := s.joinable(request.GroupID, request.MemberID)
+		if g, ok := s.find(request.GroupID).(*consumer.Group); ok && !g.Empty() {
+			return s.joinConsumers(g, request, caller, done, now), nil
+		}
+		g, created, emptied, err := s.joinable(request.GroupID, request.MemberID)
 		if err != nil {
 			return coordinator.Result{}, func(error) { refuse(err) }
 		}
-		return g.Join(&classic.Join{JoinGroupRequest: request, Version: caller.Version, ClientID: caller.ClientID, Host: caller.Host, Created: created, Done: done}, now), nil
+		res := g.Join(&classic.Join{JoinGroupRequest: request, Version: caller.Version, ClientID: caller.ClientID, Host: caller.Host, Created: created, Done: done}, now)
+		if emptied != nil {
+			res.Records, res.Undo = append(emptied.Tombstones(), res.Records...), s.swap(request.GroupID, emptied, g)
+		}
+		return res, nil
 	}, refuse)
 }
 
-// joinable finds the classic group that a member joins, and makes it for a new member.
-func (s *Shard) joinable(id, memberID string) (g *classic.Group, created bool, err error) {
-	found := s.find(id)
-	if g, ok := found.(*classic.Group); ok {
-		return g, false, nil
+// joinConsumers lets a member of the classic protocol into a group of the consumer protocol.
+func (s *Shard) joinConsumers(g *consumer.Group, request *wire.JoinGroupRequest, caller Caller, done func(*wire.JoinGroupResponse, error), now time.Time) coordinator.Result {
+	if s.c.o.Config.Migration == disabled {
+		return coordinator.Reply(func(err error) {
+			if err == nil {
+				err = kafka.InconsistentGroupProtocol.Errorf("Cannot join the consumer group %s with the classic protocol because the group migration is disabled.", request.GroupID)
+			}
+			done(wire.NewJoinGroupResponse(), err)
+		})
 	}
-	switch {
-	case found != nil:
-		return nil, false, kafka.InconsistentGroupProtocol.Errorf("the group %q is not of the classic protocol", id)
-	case memberID != "":
-		return nil, false, kafka.UnknownMemberID.Errorf("there is no group %q, and so no member %q of it", id, memberID)
-	}
-	g = s.newClassic(id)
-	s.groups.Keep(id, g)
-	return g, true, nil
+	return g.ClassicJoin(&consumer.Join{JoinGroupRequest: request, Version: caller.Version, ClientID: caller.ClientID, Host: caller.Host, NewID: s.classic.NewID(), Done: done}, now)
 }
 
-// member finds the classic group that somebody says to be a member of.
-func (s *Shard) member(id, memberID string) (*classic.Group, error) {
-	if g, ok := s.find(id).(*classic.Group); ok {
-		return g, nil
+// joinable finds the classic group that a member joins, and makes it for a new member. emptied is a consumer group without
+// members that makes way for it.
+func (s *Shard) joinable(id, memberID string) (g *classic.Group, created bool, emptied *consumer.Group, err error) {
+	found := s.find(id)
+	if g, ok := found.(*classic.Group); ok {
+		return g, false, nil, nil
 	}
-	return nil, kafka.UnknownMemberID.Errorf("there is no classic group %q, and so no member %q of it", id, memberID)
+	if memberID != "" {
+		return nil, false, nil, kafka.UnknownMemberID.Errorf("there is no group %q with members, and so no member %q of it", id, memberID)
+	}
+	g = s.newClassic(id)
+	if emptied, ok := found.(*consumer.Group); ok {
+		return g, true, emptied, nil
+	}
+	s.groups.Keep(id, g)
+	return g, true, nil, nil
+}
+
+// noMember is the answer to whoever says to be a member of a group that there is not.
+func noMember(id, memberID string) error {
+	return kafka.UnknownMemberID.Errorf("there is no group %q, and so no member %q of it", id, memberID)
 }
 
 // SyncGroup answers a member with its assignment.
 func (c *Coordinator) SyncGroup(request *wire.SyncGroupRequest, done func(*wire.SyncGroupResponse, error)) {
 	refuse := func(err error) { done(nil, err) }
 	c.run(request.GroupID, func(s *Shard, now time.Time) (coordinator.Result, func(error)) {
-		g, err := s.member(request.GroupID, request.MemberID)
-		if err != nil {
-			return coordinator.Result{}, func(error) { refuse(err) }
+		switch g := s.find(request.GroupID).(type) {
+		case *classic.Group:
+			return g.Sync(request, now, done), nil
+		case *consumer.Group:
+			return g.ClassicSync(request, now, done), nil
 		}
-		return g.Sync(request, now, done), nil
+		return coordinator.Result{}, func(error) { refuse(noMember(request.GroupID, request.MemberID)) }
 	}, refuse)
 }
 
-// Heartbeat keeps a member of a classic group.
+// Heartbeat keeps a member that speaks the classic protocol.
 func (c *Coordinator) Heartbeat(request *wire.HeartbeatRequest, done func(error)) {
 	c.run(request.GroupID, func(s *Shard, now time.Time) (coordinator.Result, func(error)) {
-		g, err := s.member(request.GroupID, request.MemberID)
-		if err == nil {
+		err := noMember(request.GroupID, request.MemberID)
+		switch g := s.find(request.GroupID).(type) {
+		case *classic.Group:
 			err = g.Heartbeat(request, now)
+		case *consumer.Group:
+			err = g.ClassicHeartbeat(request, now)
 		}
 		return coordinator.Result{}, func(failed error) {
 			if failed != nil {
@@ -98,14 +121,13 @@ func (c *Coordinator) Heartbeat(request *wire.HeartbeatRequest, done func(error)
 func (c *Coordinator) LeaveGroup(request *wire.LeaveGroupRequest, done func(*wire.LeaveGroupResponse, error)) {
 	refuse := func(err error) { done(nil, err) }
 	c.run(request.GroupID, func(s *Shard, now time.Time) (coordinator.Result, func(error)) {
-		g, err := s.member(request.GroupID, "")
-		switch {
-		case errors.Is(err, kafka.UnknownMemberID):
-			return coordinator.Result{}, func(error) { done(nobodyLeft(request), nil) }
-		case err != nil:
-			return coordinator.Result{}, func(error) { refuse(err) }
+		switch g := s.find(request.GroupID).(type) {
+		case *classic.Group:
+			return g.Leave(request, now, done), nil
+		case *consumer.Group:
+			return g.ClassicLeave(request, now, done), nil
 		}
-		return g.Leave(request, now, done), nil
+		return coordinator.Result{}, func(error) { done(nobodyLeft(request), nil) }
 	}, refuse)
 }
 

@@ -46,6 +46,7 @@ func newShard(c *Coordinator, s coordinator.Shard) *Shard {
 			Image: c.image.Load, Timing: c.timing, NewTopics: c.newTopics.Load},
 	}
 	shard.classic.Note, shard.consumer.Note = shard.note(Classic), shard.note(Consumer)
+	shard.consumer.Downgrade = shard.downgrade
 	return shard
 }
 

@@ -14,6 +14,9 @@
 // their assignments, once the leader has sent them, or an empty group. After a change of coordinator a group goes on as
 // it was stored, and members that were rebalancing join again.
 //
+// A group whose protocol type is consumer goes over to the consumer protocol when a member joins by that, and comes back
+// when no such member is left (migrate.go).
+//
 // Answers to JoinGroup and SyncGroup are kept with the member until the phase ends. Like every answer they are given
 // when all that they tell is committed (package coordinator).
 package classic

@@ -5,9 +5,9 @@ import (
 	"slices"
 	"time"
 
-	"github.com/millrace-io/millrace/internal/wire"
 	"github.com/millrace-io/millrace/kafka"
 	"github.com/millrace-io/millrace/server/internal/coordinator"
+	"github.com/millrace-io/millrace/server/internal/coordinator/group/embedded"
 	"github.com/millrace-io/millrace/server/internal/coordinator/group/history"
 )
 
@@ -26,9 +26,6 @@ const (
 func (s State) String() string {
 	return [...]string{"Empty", "PreparingRebalance", "CompletingRebalance", "Stable"}[s]
 }
-
-// consumerProtocol is the protocol type whose metadata the coordinator reads.
-const consumerProtocol = "consumer"
 
 // Env is what the shard gives to its classic groups.
 type Env struct {
@@ -62,6 +59,8 @@ type Group struct {
 	awaitingSync map[string]bool
 	// topics are what the members read; nil when their metadata does not say.
 	topics map[string]bool
+	// converted: the group is a consumer group's, and nobody has assigned since (migrate.go).
+	converted bool
 
 	// In an initial rebalance: whether somebody came since the delay began, and how much more there may be of it.
 	joined    bool
@@ -94,7 +93,7 @@ func (g *Group) Empty() bool { return g.state == Empty }
 // Subscribed implements group.Group. Members whose metadata cannot be read are taken to read everything.
 func (g *Group) Subscribed(topic string) bool {
 	if g.topics == nil {
-		return g.protocolType == consumerProtocol && g.state != Empty
+		return g.protocolType == embedded.ProtocolType && g.state != Empty
 	}
 	return g.topics[topic]
 }
@@ -104,7 +103,7 @@ func (g *Group) CheckFetch(*string, int32) error { return nil }
 
 // CheckOffsetDelete implements group.Group: of consumers it is known what they read, of others not.
 func (g *Group) CheckOffsetDelete() error {
-	if g.state != Empty && g.protocolType != consumerProtocol {
+	if g.state != Empty && g.protocolType != embedded.ProtocolType {
 		return kafka.NonEmptyGroup.Errorf("the group %q has members", g.id)
 	}
 	return nil
@@ -150,7 +149,7 @@ func (g *Group) ExpiresSince(commitMs int64) (int64, bool) {
 	case g.state == Empty:
 		return commitMs, true
 	}
-	return commitMs, g.protocolType == consumerProtocol && g.topics != nil && g.state == Stable
+	return commitMs, g.protocolType == embedded.ProtocolType && g.topics != nil && g.state == Stable
 }
 
 // find returns a member, nil when there is none of that id.
@@ -277,7 +276,7 @@ func (g *Group) choose() string {
 func (g *Group) readTopics() {
 	g.topics = nil
 	switch {
-	case g.protocolType != consumerProtocol:
+	case g.protocolType != embedded.ProtocolType:
 		return
 	case len(g.members) == 0:
 		g.topics = map[string]bool{}
@@ -287,28 +286,13 @@ func (g *Group) readTopics() {
 	}
 	topics := map[string]bool{}
 	for _, m := range g.members {
-		names, ok := subscription(m.metadata(g.protocol))
-		if !ok {
+		said, err := embedded.ReadSubscription(m.metadata(g.protocol))
+		if err != nil {
 			return
 		}
-		for _, name := range names {
+		for _, name := range said.Topics {
 			topics[name] = true
 		}
 	}
 	g.topics = topics
-}
-
-// subscription reads the topics out of a consumer's metadata. A newer version than is known begins like the newest.
-func subscription(metadata []byte) ([]string, bool) {
-	if len(metadata) < 2 {
-		return nil, false
-	}
-	version := int16(metadata[0])<<8 | int16(metadata[1])
-	var s wire.ConsumerProtocolSubscription
-	if version < 0 {
-		return nil, false
-	}
-	r := wire.NewReader(metadata[2:])
-	s.Decode(r, min(version, s.Info().MaxVersion))
-	return s.Topics, r.Err() == nil
 }

@@ -243,7 +243,7 @@ func (g *Group) electLeader() bool {
 func (d *decision) nextGeneration() {
 	g := d.g
 	g.generation++
-	g.awaitingSync = nil
+	g.awaitingSync, g.converted = nil, false
 	if len(g.members) == 0 {
 		g.protocol = ""
 		g.readTopics()

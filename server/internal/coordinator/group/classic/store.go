@@ -22,7 +22,7 @@ func (g *Group) record() coordinator.Record {
 		protocol := g.protocol
 		v.Protocol = &protocol
 	}
-	if g.leader != "" {
+	if g.leader != "" && !g.converted {
 		leader := g.leader
 		v.Leader = &leader
 	}
@@ -49,6 +49,8 @@ func (g *Group) Restore(v *wire.GroupMetadataValue) {
 	}
 	if v.Leader != nil {
 		g.leader = *v.Leader
+	} else if len(v.Members) > 0 {
+		g.leader, g.converted = v.Members[0].MemberID, true
 	}
 	for _, s := range v.Members {
 		m := &member{
@@ -74,8 +76,12 @@ func (g *Group) Loaded(now time.Time) {
 	for _, m := range g.members {
 		d.heard(m)
 	}
-	if len(g.members) > g.env.Config.MaxSize {
+	switch {
+	case len(g.members) > g.env.Config.MaxSize:
 		d.cause = history.Event{Kind: history.TooMany}
 		d.rebalance() // nobody waits yet, so there is nobody to answer
+	case g.converted:
+		d.cause = history.Event{Kind: history.Downgraded}
+		d.rebalance()
 	}
 }

@@ -63,12 +63,14 @@ func (d *decision) synced(m *member) {
 // assign takes what the leader has decided; who is not named gets nothing. The members are told once it is stored.
 func (d *decision) assign(leader *member, assignments []wire.SyncGroupRequestAssignments) {
 	g := d.g
+	before, had := g.before, make(map[*member][]byte, len(g.members))
 	named := make(map[string][]byte, len(assignments))
 	for _, a := range assignments {
 		named[a.MemberID] = a.Assignment
 	}
 	waiting := make(map[*member]func(*wire.SyncGroupResponse, error))
 	for _, m := range g.members {
+		had[m] = m.assignment
 		m.assignment = bytes.Clone(named[m.id])
 		if m.sync != nil {
 			waiting[m] = m.sync
@@ -76,14 +78,13 @@ func (d *decision) assign(leader *member, assignments []wire.SyncGroupRequestAss
 			d.heard(m)
 		}
 	}
-	before := g.before
 	d.noteAssigned(leader, g.since)
 	g.move(Stable, d.now)
 	d.store()
 	d.undo = func() { // those who waited were told to ask again, the leader among them
 		g.state, g.before = CompletingRebalance, before
 		for _, m := range g.members {
-			m.assignment = nil
+			m.assignment = had[m]
 			if waiting[m] != nil {
 				g.awaitingSync[m.id] = true
 			}
@@ -100,10 +101,10 @@ func (g *Group) assigned(m *member) *wire.SyncGroupResponse {
 	return response
 }
 
-// spreadError ends the wait of all who wait for an assignment that will not come.
+// spreadError ends the wait of all who wait for an assignment that will not come. What they had before is still theirs, as
+// far as they know (migrate.go).
 func (d *decision) spreadError(err error) {
 	for _, m := range d.g.members {
-		m.assignment = nil
 		if m.sync != nil {
 			d.answerSync(m, nil, err)
 			d.heard(m)

@@ -19,8 +19,11 @@ func (g *Group) Describe(now time.Time) wire.ConsumerGroupDescribeResponseGroups
 		member.ClientID, member.ClientHost, member.SubscribedTopicNames = m.ClientID, m.Host, m.Topics
 		member.SubscribedTopicRegex = &m.Regex // empty for none, as Kafka has it
 		member.MemberType = 1                  // the consumer protocol
+		if m.Classic != nil {
+			member.MemberType = 0
+		}
 		target, _ := g.target.Get(m.ID)
-		member.Assignment.TopicPartitions = g.named(m.assigned)
+		member.Assignment.TopicPartitions = g.named(m.assigned.Union(m.revoking)) // it works on both
 		for _, t := range g.named(target) {
 			member.TargetAssignment.TopicPartitions = append(member.TargetAssignment.TopicPartitions, wire.ConsumerGroupDescribeResponseTargetAssignmentTopicPartitions(t))
 		}

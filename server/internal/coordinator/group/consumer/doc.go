@@ -20,5 +20,9 @@
 // record too; a new one stands for nothing until then. A partition keeps the epoch in which its member got it: commits of
 // any epoch since then count (KIP-1251).
 //
+// Members of the classic protocol take part (classic.go): a group of theirs that a member of this protocol joins becomes
+// one of this kind, and goes back when the last such member is gone (migrate.go). They make their steps by JoinGroup and
+// SyncGroup, in which they say what they own and are told what they have; between, REBALANCE_IN_PROGRESS calls them.
+//
 // All of this is replayed from records, the same that Kafka writes; only deadlines are not.
 package consumer

@@ -8,6 +8,7 @@ import (
 	"github.com/millrace-io/millrace/kafka"
 	"github.com/millrace-io/millrace/server/internal/coordinator"
 	"github.com/millrace-io/millrace/server/internal/coordinator/group/assign"
+	"github.com/millrace-io/millrace/server/internal/coordinator/group/embedded"
 	"github.com/millrace-io/millrace/server/internal/coordinator/group/history"
 	"github.com/millrace-io/millrace/server/internal/metadata"
 )
@@ -38,6 +39,9 @@ type Env struct {
 	Timing func(group string) Timing
 	// Note is told of what happens in a group.
 	Note func(group string, e history.Event)
+	// Downgrade makes a classic group of one whose members that stay all speak the classic protocol, and returns what
+	// comes of it; false when that may not be. They are called to join anew when the group is to rebalance, for a cause.
+	Downgrade func(group string, epoch int32, stay []embedded.Member, tombstones []coordinator.Record, rebalance bool, cause history.Event, now time.Time) (coordinator.Result, bool)
 	// NewTopics is the offset of the newest image that brought topics.
 	NewTopics func() int64
 	// resolving are the groups whose regular expressions are being resolved.
@@ -142,7 +146,7 @@ func (g *Group) CheckCommit(memberID string, instance *string, epoch int32, tran
 	switch {
 	case !ok:
 		return kafka.UnknownMemberID.Errorf("the group %q has no member %q", g.id, memberID)
-	case !transactional && version < 9:
+	case !transactional && m.Classic == nil && version < 9:
 		return kafka.UnsupportedVersion.Errorf("members of the consumer protocol commit by OffsetCommit version 9 and above, not %d", version)
 	}
 	if epoch < m.epoch {
@@ -163,7 +167,11 @@ func (g *Group) checkOlder(m *Member, epoch int32, partitions iter.Seq2[kafka.To
 }
 
 func (g *Group) checkEpoch(m *Member, epoch int32) error {
-	if epoch != m.epoch {
+	switch {
+	case epoch == m.epoch:
+	case m.Classic != nil:
+		return kafka.IllegalGeneration.Errorf("the member %q of the group %q is in generation %d, not %d", m.ID, g.id, m.epoch, epoch)
+	default:
 		return kafka.StaleMemberEpoch.Errorf("the member %q of the group %q is in epoch %d, not %d", m.ID, g.id, m.epoch, epoch)
 	}
 	return nil

@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -62,7 +63,7 @@ func (c *Config) Check(r *wire.ConsumerGroupHeartbeatRequest) error {
 
 // Step is what follows from a heartbeat.
 type Step struct {
-	Records []coordinator.Record
+	coordinator.Result
 	// Response is told when the records are committed.
 	Response *wire.ConsumerGroupHeartbeatResponse
 	// Resolve are regular expressions to be resolved after that; the group is told by Resolved, and Env by EndResolve.
@@ -78,47 +79,14 @@ func (g *Group) Heartbeat(h *Heartbeat, now time.Time) (*Step, error) {
 	if err != nil {
 		return nil, err
 	}
-	var records []coordinator.Record
-	if takenOver != nil {
-		records = append(records, g.memberTombstones(takenOver.ID)...)
-	}
 	m := h.update(old)
-	if h.MemberEpoch == 0 && old != nil && old.epoch == leftForNow {
+	if h.MemberEpoch == 0 && old != nil && old.epoch == leftForNow || takenOver != nil {
 		g.note(history.Returned, m, 0, now)
 	}
-	if old == nil || takenOver != nil || !m.sameMetadata(old) {
-		records = append(records, g.memberRecord(m))
-	}
-	forgotten, resolve, err := g.reregex(old, m, now)
+	c, err := g.change(old, takenOver, m, now)
 	if err != nil {
 		return nil, err
 	}
-	records = append(records, forgotten...)
-	epoch, hash := g.epoch, g.hash
-	changed := g.epoch == 0 || g.readsOther(old, m)
-	if changed || !g.knowsHash() {
-		hash = g.hashWith(old, m)
-	}
-	if changed || hash != g.hash {
-		epoch++
-		g.noteBegan(g.noteHeard(m, old, changed, now), epoch, now)
-		records = append(records, g.epochRecord(epoch, hash))
-	} else if old == nil {
-		g.note(history.Joined, m, 0, now) // what it reads brings a rebalance when it is resolved
-	}
-
-	target, _ := g.target.Get(m.ID)
-	if takenOver != nil {
-		target, _ = g.target.Get(takenOver.ID)
-		records = append(records, g.targetRecord(m.ID, target))
-	}
-	targetEpoch := g.targetEpoch
-	timing := g.env.Timing(g.id)
-	if epoch > targetEpoch && !g.planAssignment(now) {
-		made, all := g.retarget(g.with(m, takenOver), g.topics(old, m, g.matches), epoch, now)
-		records, target, targetEpoch = append(records, made...), all[m.ID], epoch
-	}
-
 	var owned *assign.Partitions
 	if h.TopicPartitions != nil {
 		set := assign.Set{}
@@ -130,11 +98,8 @@ func (g *Group) Heartbeat(h *Heartbeat, now time.Time) (*Step, error) {
 		p := set.Partitions()
 		owned = &p
 	}
-	next := g.reconcile(m, target, targetEpoch, owned)
-	if old == nil || takenOver != nil || !next.equalState(old) {
-		records = append(records, g.currentRecord(next))
-		g.noteReconciled(next, takenOver, epoch, targetEpoch, now)
-	}
+	next := c.step(owned)
+	timing := g.env.Timing(g.id)
 	g.watch(next, timing, now)
 
 	response := wire.NewConsumerGroupHeartbeatResponse()
@@ -146,7 +111,69 @@ func (g *Group) Heartbeat(h *Heartbeat, now time.Time) (*Step, error) {
 			response.Assignment.TopicPartitions = append(response.Assignment.TopicPartitions, wire.ConsumerGroupHeartbeatResponseTopicPartitions{TopicID: t.Topic, Partitions: t.Partitions})
 		}
 	}
-	return &Step{records, response, resolve}, nil
+	return &Step{coordinator.Result{Records: c.records}, response, c.resolve}, nil
+}
+
+// change is what follows when a member has said who it is and what it reads, whatever protocol it speaks.
+type change struct {
+	g *Group
+	// old is the member as it was, nil for a new one; takenOver is set when it had another id then.
+	old, takenOver, m *Member
+	now               time.Time
+	records           []coordinator.Record
+	resolve           []string
+	epoch             int32 // of the group
+}
+
+// change takes in what a member says, and lets the group go to another epoch if that matters to the others.
+func (g *Group) change(old, takenOver, m *Member, now time.Time) (*change, error) {
+	c := &change{g: g, old: old, takenOver: takenOver, m: m, now: now}
+	if takenOver != nil {
+		c.records = append(c.records, g.memberTombstones(takenOver.ID)...)
+	}
+	if old == nil || takenOver != nil || !m.sameMetadata(old) {
+		c.records = append(c.records, g.memberRecord(m))
+	}
+	forgotten, resolve, err := g.reregex(old, m, now)
+	if err != nil {
+		return nil, err
+	}
+	c.records, c.resolve = append(c.records, forgotten...), resolve
+	c.epoch = g.epoch
+	hash, changed := g.hash, g.epoch == 0 || g.readsOther(old, m)
+	if changed || !g.knowsHash() {
+		hash = g.hashWith(old, m)
+	}
+	if changed || hash != g.hash {
+		c.epoch++
+		g.noteBegan(g.noteHeard(m, old, changed, now), c.epoch, now)
+		c.records = append(c.records, g.epochRecord(c.epoch, hash))
+	} else if old == nil {
+		g.note(history.Joined, m, 0, now) // what it reads brings a rebalance when it is resolved
+	}
+	return c, nil
+}
+
+// step takes the member on towards its target, which is made anew when it is time. owned is what the member says that it
+// owns, nil when it does not say.
+func (c *change) step(owned *assign.Partitions) *Member {
+	g := c.g
+	target, _ := g.target.Get(c.m.ID)
+	if c.takenOver != nil {
+		target, _ = g.target.Get(c.takenOver.ID)
+		c.records = append(c.records, g.targetRecord(c.m.ID, target))
+	}
+	targetEpoch := g.targetEpoch
+	if c.epoch > targetEpoch && !g.planAssignment(c.now) {
+		made, all := g.retarget(g.with(c.m, c.takenOver), g.topics(c.old, c.m, g.matches), c.epoch, c.now)
+		c.records, target, targetEpoch = append(c.records, made...), all[c.m.ID], c.epoch
+	}
+	next := g.reconcile(c.m, target, targetEpoch, owned)
+	if c.old == nil || c.takenOver != nil || !next.equalState(c.old) {
+		c.records = append(c.records, g.currentRecord(next))
+		g.noteReconciled(next, c.takenOver, c.epoch, targetEpoch, c.now)
+	}
+	return next
 }
 
 // readsOther reports whether what a member reads, or where, changes so that the group must be assigned anew. What a
@@ -165,6 +192,9 @@ func (g *Group) readsOther(old, m *Member) bool {
 // admit finds the member of a request, nil for a new one. A static member that comes back under another id takes over
 // from the one that went.
 func (g *Group) admit(h *Heartbeat) (m, takenOver *Member, err error) {
+	if err := g.checkRoom(h.MemberID, h.InstanceID); err != nil {
+		return nil, nil, err
+	}
 	m, _ = g.members.Get(h.MemberID)
 	if h.InstanceID != nil {
 		id, known := g.static.Get(*h.InstanceID)
@@ -175,7 +205,7 @@ func (g *Group) admit(h *Heartbeat) (m, takenOver *Member, err error) {
 			return nil, nil, kafka.FencedInstanceID.Errorf("the instance id %q of the group %q belongs to another member now", *h.InstanceID, g.id)
 		case known && id != h.MemberID:
 			before, _ := g.members.Get(id)
-			if before.epoch != leftForNow {
+			if before.epoch != leftForNow && before.Classic == nil {
 				return nil, nil, kafka.UnreleasedInstanceID.Errorf("the instance id %q of the group %q belongs to the member %q, which has not left", *h.InstanceID, g.id, id)
 			}
 			return before, before, nil
@@ -184,14 +214,25 @@ func (g *Group) admit(h *Heartbeat) (m, takenOver *Member, err error) {
 	switch {
 	case m == nil && h.MemberEpoch != 0:
 		return nil, nil, kafka.UnknownMemberID.Errorf("the group %q has no member %q", g.id, h.MemberID)
-	case m == nil && g.members.Len() >= g.env.Config.MaxSize:
-		return nil, nil, kafka.GroupMaxSizeReached.Errorf("the group %q has its %d members (group.consumer.max.size)", g.id, g.env.Config.MaxSize)
 	case m == nil || h.MemberEpoch == 0 || h.MemberEpoch == m.epoch:
 		return m, nil, nil
 	case h.MemberEpoch == m.before && h.subsetOf(m):
 		return m, nil, nil // it has missed the answer that brought it here
 	}
 	return nil, nil, kafka.FencedMemberEpoch.Errorf("the member %q of the group %q is in epoch %d, not %d; it must abandon its partitions and join again", m.ID, g.id, m.epoch, h.MemberEpoch)
+}
+
+// checkRoom reports whether a member may be in the group: it may if it is there already, or if it comes back.
+func (g *Group) checkRoom(id string, instance *string) error {
+	if _, there := g.members.Get(id); there || g.members.Len() < g.env.Config.MaxSize {
+		return nil
+	}
+	if instance != nil {
+		if _, known := g.static.Get(*instance); known {
+			return nil
+		}
+	}
+	return kafka.GroupMaxSizeReached.Errorf("the group %q has its %d members (group.consumer.max.size)", g.id, g.env.Config.MaxSize)
 }
 
 // subsetOf reports whether a request owns nothing but what the member has.
@@ -215,9 +256,11 @@ func (h *Heartbeat) update(old *Member) *Member {
 	if old != nil {
 		*m = *old
 	}
-	m.ID, m.ClientID, m.Host = h.MemberID, h.ClientID, h.Host
+	m.ID, m.ClientID, m.Host, m.Classic = h.MemberID, h.ClientID, h.Host, nil
 	if h.MemberEpoch == 0 && old != nil && old.epoch == leftForNow {
 		m.epoch, m.before = old.before, old.before // where it was before it went
+	} else if old != nil && old.ID != m.ID {
+		m.epoch, m.before = 0, 0 // it has taken over from one that spoke the classic protocol
 	}
 	if h.InstanceID != nil {
 		m.Instance = h.InstanceID
@@ -274,21 +317,40 @@ func (g *Group) leave(h *Heartbeat, now time.Time) (*Step, error) {
 		gone.before, gone.epoch, gone.revoking, gone.state = m.epoch, leftForNow, nil, stable
 		// Who comes back under another id may commit for them in any epoch, the one that went may not any more.
 		gone.since, gone.revokingSince = make([]int32, m.assigned.Len()), nil
-		return &Step{Records: []coordinator.Record{g.currentRecord(&gone)}, Response: response}, nil
+		return &Step{Result: coordinator.Result{Records: []coordinator.Record{g.currentRecord(&gone)}}, Response: response}, nil
 	}
-	return &Step{Records: g.dismiss(m, g.note(history.Left, m, 0, now), now), Response: response}, nil
+	return &Step{Result: g.dismiss([]*Member{m}, g.note(history.Left, m, 0, now), now), Response: response}, nil
 }
 
-// dismiss is the records that take a member out, for a cause. Its timers stay: if the records cannot be stored it is still
-// there, and else they come to nothing.
-func (g *Group) dismiss(m *Member, cause history.Event, now time.Time) []coordinator.Record {
-	g.planAssignment(now)
-	if g.members.Len() > 1 {
-		g.noteBegan(cause, g.epoch+1, now)
-	} else {
-		g.began = time.Time{}
-		g.env.Note(g.id, history.Event{Kind: history.Emptied, At: now, Epoch: g.epoch + 1})
+// dismiss takes members out, for a cause. When all that stay speak the classic protocol, the group goes back to it. The
+// timers stay: if the records cannot be stored the members are still there, and else they come to nothing.
+func (g *Group) dismiss(members []*Member, cause history.Event, now time.Time) coordinator.Result {
+	if g.classicWithout(members) {
+		stay := slices.DeleteFunc(g.sortedMembers(), func(o *Member) bool { return slices.Contains(members, o) })
+		if res, ok := g.env.Downgrade(g.id, g.epoch, g.embed(stay, true), g.Tombstones(), true, cause, now); ok {
+			return res
+		}
 	}
-	records := append(g.forgetRegex(m.Regex, 1), g.memberTombstones(m.ID)...)
-	return append(records, g.epochRecord(g.epoch+1, g.hashWith(m, nil)))
+	var records []coordinator.Record
+	leaving := map[string]int{}
+	for _, m := range members {
+		leaving[m.Regex]++
+	}
+	for _, regex := range slices.Sorted(maps.Keys(leaving)) {
+		records = append(records, g.forgetRegex(regex, leaving[regex])...)
+	}
+	for _, m := range members {
+		records = append(records, g.memberTombstones(m.ID)...)
+	}
+	epoch := g.epoch + 1
+	records = append(records, g.epochRecord(epoch, g.hashWithout(members)))
+	if g.members.Len() > len(members) {
+		g.planAssignment(now)
+		g.noteBegan(cause, epoch, now)
+		return coordinator.Result{Records: records}
+	}
+	g.began = time.Time{}
+	g.env.Note(g.id, history.Event{Kind: history.Emptied, At: now, Epoch: epoch})
+	// There is nothing to assign, so that whoever comes next need not wait for another assignment.
+	return coordinator.Result{Records: append(records, g.targetEpochRecord(epoch, 0))}
 }

@@ -32,6 +32,8 @@ type Member struct {
 	Regex              string   // empty for none
 	RebalanceTimeoutMs int32
 	Assignor           *string
+	// Classic is set for a member that speaks the classic protocol (classic.go).
+	Classic *Classic
 
 	epoch, before int32
 	state         memberState
@@ -60,7 +62,7 @@ func equalText(a, b *string) bool {
 
 // sameMetadata reports whether nothing has changed that is stored of a member beside its assignment.
 func (m *Member) sameMetadata(o *Member) bool {
-	return m.sameSubscription(o) && equalText(m.Instance, o.Instance) && equalText(m.Rack, o.Rack) && m.ClientID == o.ClientID &&
+	return m.Classic.equal(o.Classic) && m.sameSubscription(o) && equalText(m.Instance, o.Instance) && equalText(m.Rack, o.Rack) && m.ClientID == o.ClientID &&
 		m.Host == o.Host && m.RebalanceTimeoutMs == o.RebalanceTimeoutMs && equalText(m.Assignor, o.Assignor)
 }
 

@@ -17,7 +17,7 @@ func (g *Group) memberRecord(m *Member) coordinator.Record {
 	v.InstanceID, v.RackID, v.ClientID, v.ClientHost = m.Instance, m.Rack, m.ClientID, m.Host
 	v.SubscribedTopicNames, v.RebalanceTimeoutMs, v.ServerAssignor = m.Topics, m.RebalanceTimeoutMs, m.Assignor
 	v.SubscribedTopicRegex = &m.Regex // empty for none, as Kafka has it
-	v.ClassicMemberMetadata = nil     // whose default is not null
+	v.ClassicMemberMetadata = m.Classic.value()
 	return coordinator.Record{Key: &wire.ConsumerGroupMemberMetadataKey{GroupID: g.id, MemberID: m.ID}, Value: v}
 }
 

@@ -114,6 +114,7 @@ func (g *Group) replayMember(id string, v *wire.ConsumerGroupMemberMetadataValue
 		g.countReader(m.Regex, 1)
 	}
 	m.RebalanceTimeoutMs, m.Assignor = v.RebalanceTimeoutMs, v.ServerAssignor
+	m.Classic = classicOf(v.ClassicMemberMetadata)
 	if m.Instance != nil {
 		g.static.Set(*m.Instance, id)
 	}

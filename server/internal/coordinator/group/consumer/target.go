@@ -54,6 +54,22 @@ func (g *Group) topics(old, m *Member, matches func(regex string) []string) []*m
 	return topics
 }
 
+// topicsOf lists the topics that exist of those that some members read, by id.
+func (g *Group) topicsOf(members []*Member) []*metadata.Topic {
+	var topics []*metadata.Topic
+	seen := map[string]bool{}
+	for _, m := range members {
+		for _, name := range slices.Concat(m.Topics, g.matches(m.Regex)) {
+			if t := g.env.Image().Topic(name); t != nil && !seen[name] {
+				seen[name] = true
+				topics = append(topics, t)
+			}
+		}
+	}
+	slices.SortFunc(topics, func(a, b *metadata.Topic) int { return a.ID.Compare(b.ID) })
+	return topics
+}
+
 // readsSame reports whether the group reads the same when old has become m; either may be nil.
 func (g *Group) readsSame(old, m *Member) bool {
 	none := &Member{}
@@ -96,6 +112,15 @@ func (g *Group) hashWith(old, m *Member) int64 {
 		g.seen.image, g.seen.hash = image, hash
 	}
 	return hash
+}
+
+// hashWithout is the hash of the topics that the group reads without some of its members.
+func (g *Group) hashWithout(gone []*Member) int64 {
+	if len(gone) == 1 {
+		return g.hashWith(gone[0], nil)
+	}
+	rest := slices.DeleteFunc(g.sortedMembers(), func(m *Member) bool { return slices.Contains(gone, m) })
+	return hashOf(g.env.Image(), g.topicsOf(rest))
 }
 
 // hashOf is a number that changes when something of the topics changes that an assignment rests on: which there are, how

@@ -11,6 +11,8 @@ import (
 const (
 	timerSession   uint8 = iota // a member was silent for too long
 	timerRebalance              // a member does not give up what it must
+	timerJoin                   // a member of the classic protocol was called to join, and did not
+	timerSync                   // it has joined, and did not ask for its assignment
 	timerAssign                 // the assignment interval is over, and there is something to assign
 	Timers                      // how many kinds there are
 )
@@ -22,8 +24,8 @@ func (g *Group) timer(kind uint8, member string) coordinator.Timer {
 // watch sets a member's deadlines after it was heard of. Nothing takes them off when it goes: then they find nobody, and
 // they are still needed if its going cannot be stored.
 func (g *Group) watch(m *Member, timing Timing, now time.Time) {
-	g.env.Timers.Set(g.timer(timerSession, m.ID), now.Add(timing.SessionTimeout))
-	if m.state != unrevoked {
+	g.env.Timers.Set(g.timer(timerSession, m.ID), now.Add(m.sessionTimeout(timing)))
+	if m.state != unrevoked || m.Classic != nil {
 		g.env.Timers.Cancel(g.timer(timerRebalance, m.ID))
 	} else if _, set := g.env.Timers.At(g.timer(timerRebalance, m.ID)); !set {
 		g.env.Timers.Set(g.timer(timerRebalance, m.ID), now.Add(time.Duration(m.RebalanceTimeoutMs)*time.Millisecond))
@@ -58,14 +60,28 @@ func (g *Group) Expire(t coordinator.Timer, now time.Time) coordinator.Result {
 		return g.assign(now)
 	}
 	m, ok := g.members.Get(t.Member)
-	if !ok || t.Kind == g.env.TimerKinds+timerRebalance && m.state != unrevoked {
+	if !ok {
 		return coordinator.Result{}
 	}
-	cause := history.Event{Kind: history.Silent, Took: g.env.Timing(g.id).SessionTimeout}
-	if t.Kind == g.env.TimerKinds+timerRebalance {
-		cause = history.Event{Kind: history.LateToRevoke, Took: time.Duration(m.RebalanceTimeoutMs) * time.Millisecond}
+	kind, took := history.Silent, m.rebalanceTimeout()
+	switch t.Kind - g.env.TimerKinds {
+	case timerSession:
+		took = m.sessionTimeout(g.env.Timing(g.id))
+	case timerRebalance:
+		if m.state != unrevoked || m.Classic != nil {
+			return coordinator.Result{}
+		}
+		kind = history.LateToRevoke
+	case timerJoin, timerSync: // they may be left from when it spoke the classic protocol
+		if m.Classic == nil {
+			return coordinator.Result{}
+		}
+		kind = history.LateToJoin
+		if t.Kind == g.env.TimerKinds+timerSync {
+			kind = history.LateToSync
+		}
 	}
-	return coordinator.Result{Records: g.dismiss(m, g.note(cause.Kind, m, cause.Took, now), now)}
+	return g.dismiss([]*Member{m}, g.note(kind, m, took, now), now)
 }
 
 // Loaded begins the sessions of the members, and plans an assignment that is still to be made.

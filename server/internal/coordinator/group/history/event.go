@@ -34,6 +34,8 @@ const (
 	Settled    // the leader of a classic group has assigned
 	Reconciled // every member of a consumer group has what it is to have
 	Emptied    // the last member is gone
+	Upgraded   // the group has gone to the consumer protocol, with its classic members
+	Downgraded // the group has gone back to the classic protocol
 )
 
 // IsOfMember reports whether an event of this kind is about one member.
@@ -52,7 +54,7 @@ type Event struct {
 	Cause Kind // of Began
 	// Epoch is the generation, or the epoch of a consumer group, that it belongs to or leads to.
 	Epoch int32
-	// Members is how many there are in AllIn, Assigned, Settled and Reconciled. In an event of a member it is how many more did the
+	// Members is how many there are in AllIn, Assigned, Settled, Reconciled, Upgraded and Downgraded. In an event of a member it is how many more did the
 	// same right behind.
 	Members int32
 	At      time.Time

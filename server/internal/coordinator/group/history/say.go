@@ -12,6 +12,7 @@ var names = [...]string{
 	LateToJoin: "join-timed-out", LateToSync: "sync-timed-out", LateToRevoke: "revoke-timed-out",
 	TopicsChanged: "topics-changed", TooMany: "too-many-members",
 	Began: "rebalance-began", AllIn: "join-phase-over", Assigned: "assigned", Settled: "stable", Reconciled: "reconciled", Emptied: "empty",
+	Upgraded: "upgraded", Downgraded: "downgraded",
 }
 
 // String is the name of a kind for programs.
@@ -47,6 +48,10 @@ func (e *Event) Sentence() string {
 		return fmt.Sprintf("Epoch %d is stable with %s, %s after the rebalance began; the last to get there was %s.", e.Epoch, members(e.Members), round(e.Whole), e.Member)
 	case Emptied:
 		return fmt.Sprintf("The last member is gone; the group is empty in %d.", e.Epoch)
+	case Upgraded:
+		return fmt.Sprintf("The group was upgraded to the consumer protocol, since %s speaks it; its %s of the classic protocol stay.", e.Member, members(e.Members))
+	case Downgraded:
+		return fmt.Sprintf("The group was downgraded to the classic protocol in %d: nobody speaks the consumer protocol any more, and %s of the classic protocol stayed.", e.Epoch, members(e.Members))
 	case TopicsChanged:
 		return "The topics that the members read, their partitions or racks have changed."
 	}
@@ -91,6 +96,8 @@ func (e *Event) cause() string {
 	switch e.Cause {
 	case TopicsChanged:
 		return "the topics that the members read have changed"
+	case Downgraded:
+		return "the group was downgraded to the classic protocol"
 	case TooMany:
 		return "the group has more members than it may have"
 	case Silent:
