@@ -10,7 +10,7 @@
 // A member reads its partitions from the beginning or from what was committed, commits what it processed, leaves when its
 // input ends, and tells what happens to it, a line each, with the time in nanoseconds since 1970:
 //
-//	TIME assigned|revoked|lost PARTITION...
+//	TIME assigned|revoked|lost PARTITION... [@GENERATION]
 //	TIME read PARTITION OFFSET                  processed it
 //	TIME committed PARTITION OFFSET             the coordinator acknowledged that offset
 //	TIME refused MESSAGE                        it did not: another generation has begun

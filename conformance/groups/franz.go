@@ -27,7 +27,12 @@ func newFranz(s spec, t *teller) (consumer, error) {
 	}
 	options := []kgo.Opt{kgo.SeedBrokers(s.addr), kgo.ConsumerGroup(s.group), kgo.ConsumeTopics(s.topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.DisableAutoCommit(), kgo.BlockRebalanceOnPoll(),
 		kgo.SessionTimeout(s.session), kgo.HeartbeatInterval(s.heartbeat), kgo.Balancers(balancers[s.assignor]), kgo.FetchMaxWait(100 * time.Millisecond),
-		kgo.OnPartitionsAssigned(tell(t.assigned)), kgo.OnPartitionsRevoked(tell(t.revoked)), kgo.OnPartitionsLost(tell(t.lost))}
+		kgo.OnPartitionsAssigned(func(_ context.Context, client *kgo.Client, topics map[string][]int32) {
+			if len(topics[s.topic]) > 0 {
+				_, generation := client.GroupMetadata()
+				t.assignedIn(generation, topics[s.topic])
+			}
+		}), kgo.OnPartitionsRevoked(tell(t.revoked)), kgo.OnPartitionsLost(tell(t.lost))}
 	if s.protocol == "consumer" {
 		options = append(options, kgo.ServerSideBalancer())
 	}

@@ -96,6 +96,8 @@ type group struct {
 	*topic
 	id   string
 	spec spec // what its members are if they are told nothing else
+	// patience bounds how long anything may take to happen to it.
+	patience time.Duration
 
 	mu      sync.Mutex
 	history history
@@ -114,7 +116,7 @@ type running struct {
 }
 
 func newGroup(t *testing.T, top *topic, id string, with spec) *group {
-	g := &group{topic: top, id: id, spec: with, running: map[string]*running{}, changed: make(chan struct{})}
+	g := &group{topic: top, id: id, spec: with, patience: patience, running: map[string]*running{}, changed: make(chan struct{})}
 	g.spec.addr, g.spec.group, g.spec.topic = top.addr, id, top.name
 	if g.spec.protocol == "" {
 		g.spec.protocol = "classic"
@@ -161,6 +163,12 @@ func (g *group) joinAs(t *testing.T, name string, s spec) {
 	} else {
 		line = clients.Command(t, library, s.words()...)
 	}
+	g.start(t, name, line, parseEvent)
+}
+
+// start starts a member whose lines parse reads. What is no line of a member, parse passes over with an event of no kind.
+func (g *group) start(t *testing.T, name string, line []string, parse func(member, line string) (event, error)) {
+	t.Helper()
 	r := &running{cmd: exec.Command(line[0], line[1:]...), done: make(chan struct{})}
 	r.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	r.cmd.Stderr = &r.errOut
@@ -183,13 +191,15 @@ func (g *group) joinAs(t *testing.T, name string, s spec) {
 		defer close(r.done)
 		lines := bufio.NewScanner(out)
 		for lines.Scan() {
-			e, err := parseEvent(name, lines.Text())
+			e, err := parse(name, lines.Text())
 			if err != nil {
 				r.err = err
 				r.cmd.Process.Kill()
 				break
 			}
-			g.add(e)
+			if e.kind != "" {
+				g.add(e)
+			}
 		}
 		if err := r.cmd.Wait(); r.err == nil {
 			r.err = err
@@ -240,7 +250,7 @@ func (g *group) add(e event) {
 // await waits until the history is as wanted.
 func (g *group) await(t *testing.T, what string, wanted func(history) bool) {
 	t.Helper()
-	deadline := time.After(patience)
+	deadline := time.After(g.patience)
 	for {
 		g.mu.Lock()
 		ok, changed, owned, failed := wanted(g.history), g.changed, g.history.owned(), g.failed
@@ -254,7 +264,7 @@ func (g *group) await(t *testing.T, what string, wanted func(history) bool) {
 		select {
 		case <-changed:
 		case <-deadline:
-			t.Fatalf("%s: %s did not happen in %v; the members have %v", g.id, what, patience, owned)
+			t.Fatalf("%s: %s did not happen in %v; the members have %v", g.id, what, g.patience, owned)
 		}
 	}
 }
@@ -301,8 +311,8 @@ func (g *group) leave(t *testing.T, names ...string) {
 			if r.err != nil {
 				t.Errorf("%s ended badly: %v", name, r.err)
 			}
-		case <-time.After(patience):
-			t.Fatalf("%s did not leave within %v", name, patience)
+		case <-time.After(g.patience):
+			t.Fatalf("%s did not leave within %v", name, g.patience)
 		}
 	}
 }
@@ -314,6 +324,27 @@ func (g *group) kill(t *testing.T, name string) {
 	r.cmd.Process.Kill()
 	<-r.done
 	g.add(event{time: time.Now().UnixNano(), member: name, kind: "died"})
+}
+
+// hang stops a member, and resume lets it go on.
+func (g *group) hang(name string) {
+	g.running[name].cmd.Process.Signal(syscall.SIGSTOP)
+	g.add(event{time: time.Now().UnixNano(), member: name, kind: "hung"})
+}
+
+func (g *group) resume(name string) { g.running[name].cmd.Process.Signal(syscall.SIGCONT) }
+
+// acknowledged is the highest offset of each partition whose commit was acknowledged.
+func (g *group) acknowledged() map[int]int64 {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	acknowledged := map[int]int64{}
+	for _, e := range g.history {
+		if e.kind == "committed" {
+			acknowledged[e.partitions[0]] = max(acknowledged[e.partitions[0]], e.offset)
+		}
+	}
+	return acknowledged
 }
 
 // check wants nothing to be wrong with the history.
@@ -338,7 +369,7 @@ func (g *group) finish(t *testing.T, members ...string) {
 // committed waits until the coordinator has the ends of all partitions as the group's offsets.
 func (g *group) committed(t *testing.T) {
 	t.Helper()
-	deadline := time.Now().Add(patience)
+	deadline := time.Now().Add(g.patience)
 	for {
 		offsets, err := g.admin.FetchOffsets(t.Context(), g.id)
 		var behind []string
@@ -351,7 +382,7 @@ func (g *group) committed(t *testing.T) {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("%s: not committed within %v: %v %v", g.id, patience, behind, err)
+			t.Fatalf("%s: not committed within %v: %v %v", g.id, g.patience, behind, err)
 		}
 		<-time.After(20 * time.Millisecond) // offsets have no event to wait for
 	}

@@ -12,6 +12,7 @@ type event struct {
 	time       int64 // nanoseconds since 1970
 	member     string
 	kind       string
+	generation int // of assigned, or the epoch; 0 when the library does not say
 	partitions []int
 	offset     int64  // of read and committed
 	text       string // of refused
@@ -42,6 +43,12 @@ func parseEvent(member, line string) (event, error) {
 		}
 		numbers = words[2:3]
 	case "assigned", "revoked", "lost":
+		if n := len(numbers); n > 0 && strings.HasPrefix(numbers[n-1], "@") {
+			if e.generation, err = strconv.Atoi(numbers[n-1][1:]); err != nil {
+				return event{}, fmt.Errorf("%s said %q: %w", member, line, err)
+			}
+			numbers = numbers[:n-1]
+		}
 	default:
 		return event{}, fmt.Errorf("%s said %q", member, line)
 	}
@@ -55,7 +62,8 @@ func parseEvent(member, line string) (event, error) {
 	return e, nil
 }
 
-// history is what happened to a group, in order. That a member was killed is in it as an event of kind "died".
+// history is what happened to a group, in order. That a member was killed is in it as an event of kind "died", that it
+// was stopped as "hung".
 type history []event
 
 // owned returns the partitions that each member has at the end.
@@ -99,7 +107,9 @@ func (h history) acknowledged(partition int) int64 {
 }
 
 // wrong says what no group may do:
-//   - a partition has two owners at a time, except that a member which is told that it lost one had it no more;
+//   - a partition has two owners at a time, except that a member which is told that it lost one had it no more, and that
+//     one which hung could not say so in time;
+//   - a partition has two owners in a generation or epoch, whenever that is;
 //   - an offset is committed before all records below it were read;
 //   - an owner begins below what had been acknowledged when it became that.
 func (h history) wrong() []string {
@@ -109,14 +119,19 @@ func (h history) wrong() []string {
 	prefix := map[int]int64{} // below it everything was read
 	read := map[int]map[int64]bool{}
 	acked := map[int]int64{}
-	begins := map[int]int64{} // what the first record of a new owner must not be below
+	begins := map[int]int64{}     // what the first record of a new owner must not be below
+	owners := map[[2]int]string{} // by partition and generation
 	for i, e := range h {
 		for _, p := range e.partitions {
 			switch e.kind {
 			case "assigned":
-				if other := owner[p]; other != "" && other != e.member && !h[i:].loses(other, p) {
+				if other := owner[p]; other != "" && other != e.member && !h.loses(i, other, p) {
 					bad("partition %d was given to %s while %s had it", p, e.member, other)
 				}
+				if other := owners[[2]int{p, e.generation}]; e.generation > 0 && other != "" && other != e.member {
+					bad("partition %d was given to %s and to %s in generation %d", p, other, e.member, e.generation)
+				}
+				owners[[2]int{p, e.generation}] = e.member
 				owner[p] = e.member
 				begins[p] = acked[p]
 			case "revoked", "lost":
@@ -155,20 +170,33 @@ func (h history) wrong() []string {
 	return wrong
 }
 
-// loses reports whether the next thing that the member hears of the partition is that it is lost.
-func (h history) loses(member string, partition int) bool {
-	for _, e := range h {
-		if e.member != member || !slices.Contains(e.partitions, partition) {
-			continue
-		}
-		switch e.kind {
-		case "lost":
-			return true
-		case "assigned", "revoked":
-			return false
+// cannotLose are the libraries that tell of every partition that it was revoked.
+var cannotLose = []string{"sarama", "kafka-go", "aiokafka", "kafkajs"}
+
+// loses reports whether the next thing that the member hears of the partition, after an event, is that it is lost. One
+// that hung since it was given the partition may hear that it has to give it up, after it has lost it; and some libraries
+// do not tell one from the other.
+func (h history) loses(after int, member string, partition int) bool {
+	library, _, _ := strings.Cut(member, "/")
+	late := slices.Contains(cannotLose, library)
+	moved := func(e event) bool {
+		return e.kind != "read" && e.kind != "committed" && slices.Contains(e.partitions, partition)
+	}
+	for i := after; i >= 0 && !(h[i].member == member && moved(h[i])); i-- {
+		late = late || h[i].member == member && h[i].kind == "hung"
+	}
+	for _, e := range h[after:] {
+		switch {
+		case e.member != member:
+		case e.kind == "hung":
+			late = true
+		case e.kind == "died":
+			return late
+		case moved(e):
+			return e.kind == "lost" || e.kind == "revoked" && late
 		}
 	}
-	return false
+	return late
 }
 
 // moves counts how often a member's assignment changed.

@@ -10,8 +10,8 @@ func parseHistory(t *testing.T, text string) history {
 	var h history
 	for line := range strings.Lines(text) {
 		member, rest, _ := strings.Cut(strings.TrimSpace(line), ": ")
-		if strings.HasSuffix(rest, " died") {
-			h = append(h, event{member: member, kind: "died"})
+		if rest == "hung" || strings.HasSuffix(rest, " died") {
+			h = append(h, event{member: member, kind: rest[max(0, strings.LastIndex(rest, " ")+1):]})
 			continue
 		}
 		e, err := parseEvent(member, rest)
@@ -39,6 +39,22 @@ func TestHistory(t *testing.T) {
 		"revoked, and told late": {`a: 1 assigned 0
 			b: 2 assigned 0
 			a: 3 revoked 0`, "partition 0 was given to b while a had it"},
+		"hung, and told late": {`a: 1 assigned 0
+			a: hung
+			b: 2 assigned 0
+			a: 3 revoked 0`, ""},
+		"hung before it had it": {`a: hung
+			a: 1 assigned 0
+			b: 2 assigned 0
+			a: 3 revoked 0`, "partition 0 was given to b while a had it"},
+		"of a library that cannot say lost": {`sarama/1: 1 assigned 0
+			b: 2 assigned 0
+			sarama/1: 3 revoked 0`, ""},
+		"two owners in a generation": {`a: 1 assigned 0 1 @7
+			a: 2 revoked 0
+			b: 3 assigned 0 @8
+			b: 4 revoked 0
+			c: 5 assigned 0 @7`, "partition 0 was given to a and to c in generation 7"},
 		"committed what nobody read": {`a: 1 assigned 0
 			a: 2 read 0 1
 			a: 3 committed 0 2`, "a committed 2 of partition 0, of which only what is below 0 was read"},

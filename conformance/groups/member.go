@@ -104,7 +104,7 @@ func (t *teller) tell(kind string, words ...any) {
 	fmt.Fprintf(t.out, "%d %s %s", time.Now().UnixNano(), kind, fmt.Sprintln(words...))
 }
 
-func (t *teller) moved(kind string, partitions []int32) {
+func (t *teller) moved(kind string, partitions []int32, more ...any) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var words []any
@@ -112,12 +112,17 @@ func (t *teller) moved(kind string, partitions []int32) {
 		words = append(words, p)
 		delete(t.batches, p)
 	}
-	t.tell(kind, words...)
+	t.tell(kind, append(words, more...)...)
 }
 
 func (t *teller) assigned(partitions []int32) { t.moved("assigned", partitions) }
 func (t *teller) revoked(partitions []int32)  { t.moved("revoked", partitions) }
 func (t *teller) lost(partitions []int32)     { t.moved("lost", partitions) }
+
+// assignedIn is assigned, by a library that says in which generation or epoch.
+func (t *teller) assignedIn(generation int32, partitions []int32) {
+	t.moved("assigned", partitions, fmt.Sprint("@", generation))
+}
 
 // begin notes that a record will be processed.
 func (t *teller) begin(m message) {

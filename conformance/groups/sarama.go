@@ -67,7 +67,7 @@ func (m *saramas) Setup(session sarama.ConsumerGroupSession) error {
 	m.mu.Lock()
 	m.session = session
 	m.mu.Unlock()
-	m.tell.assigned(session.Claims()[m.topic])
+	m.tell.assignedIn(session.GenerationID(), session.Claims()[m.topic])
 	return nil
 }
 

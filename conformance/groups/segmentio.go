@@ -59,7 +59,7 @@ func (m *segmentios) run() {
 		m.mu.Lock()
 		m.generation = generation
 		m.mu.Unlock()
-		m.tell.assigned(partitions)
+		m.tell.assignedIn(generation.ID, partitions)
 		var readers sync.WaitGroup
 		readers.Add(len(partitions))
 		for _, a := range generation.Assignments[m.spec.topic] {

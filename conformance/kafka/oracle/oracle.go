@@ -199,12 +199,18 @@ var toolClasses = map[string]string{
 // it printed.
 func Tool(t testing.TB, input, name string, args ...string) (stdout, stderr string, err error) {
 	t.Helper()
+	command := ToolCommand(t, name, args...)
+	return process.RunInput(3*time.Minute, input, command[0], command[1:]...)
+}
+
+// ToolCommand is the command line of one of Kafka's tools, for those that run until they are told to end.
+func ToolCommand(t testing.TB, name string, args ...string) []string {
+	t.Helper()
 	class, ok := toolClasses[name]
 	if !ok {
 		t.Fatalf("no such tool: %s", name)
 	}
-	command := java(t, "tools", small("256m"), class, args...)
-	return process.RunInput(3*time.Minute, input, command[0], command[1:]...)
+	return java(t, "tools", small("256m"), class, args...)
 }
 
 // MustTool is Tool for calls that have to succeed.

@@ -11,6 +11,7 @@ import java.nio.charset.StandardCharsets;
 import java.security.MessageDigest;
 import java.time.Duration;
 import java.time.Instant;
+import java.util.Arrays;
 import java.util.Collection;
 import java.util.HashMap;
 import java.util.HexFormat;
@@ -235,7 +236,9 @@ public class Driver {
         try (KafkaConsumer<byte[], byte[]> consumer = new KafkaConsumer<>(config, new ByteArrayDeserializer(), new ByteArrayDeserializer())) {
             consumer.subscribe(List.of(s.get("topic")), new ConsumerRebalanceListener() {
                 public void onPartitionsAssigned(Collection<TopicPartition> partitions) {
-                    tell("assigned", numbers(partitions));
+                    Object[] words = Arrays.copyOf(numbers(partitions), partitions.size() + 1);
+                    words[partitions.size()] = "@" + consumer.groupMetadata().generationId();
+                    tell("assigned", words);
                 }
 
                 public void onPartitionsRevoked(Collection<TopicPartition> partitions) {
