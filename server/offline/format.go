@@ -8,6 +8,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"syscall"
 
 	"github.com/millrace-io/millrace/kafka"
 	"github.com/millrace-io/millrace/server/internal/vfs"
@@ -162,6 +163,9 @@ func Lock(fsys vfs.FS, dirs ...string) (locks Locks, err error) {
 		lock, err := fsys.Lock(path.Join(dir, lockFile))
 		if errors.Is(err, vfs.ErrLocked) {
 			return locks, fmt.Errorf("%s is %w: another node uses it", dir, vfs.ErrLocked)
+		}
+		if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
+			return locks, fmt.Errorf("%s cannot be written by this user: %w", dir, err)
 		}
 		if err != nil {
 			return locks, fmt.Errorf("cannot lock %s: %w", dir, err)

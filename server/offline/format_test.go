@@ -140,3 +140,13 @@ func TestAFormatThatFailsIsDoneAgain(t *testing.T) {
 		}
 	}
 }
+
+// A directory that the user may not write is no matter of locks.
+func TestLockOfWhatCannotBeWritten(t *testing.T) {
+	for _, cause := range []error{syscall.EACCES, syscall.EROFS} {
+		disk := vfs.NewFail(vfs.NewMem(), &vfs.Rule{Ops: vfs.OpLock, Err: cause})
+		if _, err := Lock(disk, "/a"); err == nil || !strings.HasPrefix(err.Error(), "/a cannot be written by this user: ") {
+			t.Errorf("said %v", err)
+		}
+	}
+}
