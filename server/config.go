@@ -76,6 +76,10 @@ func LoadConfig(path string, overrides ...string) (*Config, error) {
 // NewConfig checks the properties and joins them with the defaults. An error is one sentence: the key, its
 // value, and what is allowed.
 func NewConfig(properties config.Properties) (*Config, error) {
+	properties, err := properties.Expand()
+	if err != nil {
+		return nil, err
+	}
 	bound, _ := properties.Get("listeners")
 	table := brokerTable(listenerNames(bound)...)
 	inert, err := checkKeys(table, properties)
@@ -334,7 +338,9 @@ func (c *Config) readQuorum() error {
 // readDirectories reads where the data lies.
 func (c *Config) readDirectories() error {
 	key, list := "log.dirs", c.values.list("log.dirs")
-	if len(list) == 0 {
+	if _, set := c.values.lookup(key); set && len(list) == 0 {
+		return errors.New("log.dirs is empty; it is a list of directories, and where it is not set log.dir holds")
+	} else if !set {
 		key, list = "log.dir", c.values.list("log.dir")
 	}
 	for _, dir := range list {

@@ -127,6 +127,7 @@ func TestWhatIsWrongIsSaidInOneSentence(t *testing.T) {
 		{[]string{"controller.quorum.voters", "one"}, `controller.quorum.voters has the entry "one": want id@host:port`},
 		{[]string{"process.roles", "broker"}, "this version runs single nodes"},
 		{[]string{"process.roles", "controller"}, "listeners has PLAINTEXT, which is not among controller.listener.names"},
+		{[]string{"log.dirs", " "}, "log.dirs is empty; it is a list of directories"},
 		{[]string{"log.dirs", "/a,/b,/a/"}, "log.dirs names the directory /a twice"},
 		{[]string{"http.listeners", "https://127.0.0.1:1"}, "this version serves http:// only"},
 		{[]string{"http.listeners", "127.0.0.1"}, `"127.0.0.1" is not host:port`},
@@ -172,6 +173,19 @@ func TestErrorsOfAFileSayTheLine(t *testing.T) {
 	}
 	if _, err = LoadConfig(filepath.Join(t.TempDir(), "none")); err == nil {
 		t.Error("a file that is not there is read")
+	}
+}
+
+// Values may stand in files and in the environment (KIP-297).
+func TestValuesOfProviders(t *testing.T) {
+	t.Setenv("MILLRACE_TEST_RACK", "r7")
+	c, err := NewConfig(with("config.providers", "env", "config.providers.env.class", "org.apache.kafka.common.config.provider.EnvVarConfigProvider", "broker.rack", "${env:MILLRACE_TEST_RACK}"))
+	if err != nil || c.values.text("broker.rack") != "r7" || len(c.Inert) > 0 {
+		t.Errorf("got %+v, %v", c, err)
+	}
+	_, err = NewConfig(with("config.providers", "env", "config.providers.env.class", "EnvVarConfigProvider", "broker.rack", "${env:MILLRACE_TEST_NONE}"))
+	if err == nil || !strings.Contains(err.Error(), "broker.rack has ${env:MILLRACE_TEST_NONE}: the environment has no MILLRACE_TEST_NONE") {
+		t.Errorf("said %v", err)
 	}
 }
 

@@ -51,6 +51,9 @@ func keys() []config.Key {
 		{Name: "metadata.log.dir", Type: config.String, Importance: config.High,
 			Doc: "The directory of the metadata log; by default the first of log.dirs."},
 
+		{Name: config.ProvidersKey, Type: config.List, Default: config.Value(""), Importance: config.Low,
+			Doc: "The names under which values refer to files, directories and the environment, as in ${env:NAME}; config.providers.NAME.class says which it is: FileConfigProvider, DirectoryConfigProvider or EnvVarConfigProvider."},
+
 		{Name: "http.listeners", Type: config.List, Default: config.Value(""), Importance: config.Medium,
 			Doc: "Where /metrics, /healthz and /readyz are, as http://host:port; nowhere where it is empty. A key of Millrace."},
 		{Name: "metrics.partitions", Type: config.Bool, Default: config.Value("false"), Importance: config.Low,

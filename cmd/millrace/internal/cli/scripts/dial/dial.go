@@ -40,7 +40,11 @@ func Load(file, bootstrap string) (Properties, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", file, err)
 		}
+		if parsed, err = parsed.Expand(); err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
 		p = parsed.Map()
+		delete(p, config.ProvidersKey) // it has done its work
 	}
 	if bootstrap != "" {
 		p["bootstrap.servers"] = bootstrap

@@ -32,6 +32,26 @@ func TestBootstrap(t *testing.T) {
 	}
 }
 
+// Secrets may stand in the environment (KIP-421).
+func TestLoadExpandsVariables(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "client.properties")
+	text := "config.providers=env\nconfig.providers.env.class=org.apache.kafka.common.config.provider.EnvVarConfigProvider\nsasl.jaas.config=${env:MILLRACE_TEST_PIN}\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Load(file, ""); err == nil || !strings.HasPrefix(err.Error(), file+": line 3: sasl.jaas.config has ${env:MILLRACE_TEST_PIN}: the environment has no MILLRACE_TEST_PIN") {
+		t.Errorf("said %v", err)
+	}
+	t.Setenv("MILLRACE_TEST_PIN", "1234")
+	p, err := Load(file, "")
+	if err != nil || p["sasl.jaas.config"] != "1234" {
+		t.Errorf("got %v, %v", p, err)
+	}
+	if unknown, err := p.Check(); len(unknown) > 0 || err != nil {
+		t.Errorf("the list of providers is a slip: %v, %v", unknown, err)
+	}
+}
+
 func TestCheckFindsSlips(t *testing.T) {
 	meaningless, err := Properties{"acks": "all", "batch.size": "1", "key.serializer": "x", "schema.registry.url": "y"}.Check()
 	if got := strings.Join(meaningless, " "); got != "batch.size key.serializer schema.registry.url" || err != nil {
