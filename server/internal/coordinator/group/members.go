@@ -43,6 +43,9 @@ func (c *Coordinator) JoinGroup(request *wire.JoinGroupRequest, caller Caller, d
 		if emptied != nil {
 			res.Records, res.Undo = append(emptied.Tombstones(), res.Records...), s.swap(request.GroupID, emptied, g)
 		}
+		if created {
+			s.mayDrop(request.GroupID, g, &res)
+		}
 		return res, nil
 	}, refuse)
 }
@@ -76,6 +79,26 @@ func (s *Shard) joinable(id, memberID string) (g *classic.Group, created bool, e
 	}
 	s.groups.Keep(id, g)
 	return g, true, nil, nil
+}
+
+// mayDrop sees to those who wait in a group that has just come in the place of another: when the records of that cannot be
+// stored, the other is there again, as it was before it was deleted or changed its kind, and nobody would answer them.
+func (s *Shard) mayDrop(id string, g *classic.Group, res *coordinator.Result) {
+	var told []func()
+	undo := res.Undo
+	res.Undo = func() {
+		if undo != nil {
+			undo()
+		}
+		if s.find(id) != g {
+			told = g.Unloaded(kafka.CoordinatorNotAvailable.Errorf("the group %q is again what it was before", id))
+		}
+	}
+	res.Then = append(res.Then, func(error) {
+		for _, tell := range told {
+			tell()
+		}
+	})
 }
 
 // noMember is the answer to whoever says to be a member of a group that there is not.

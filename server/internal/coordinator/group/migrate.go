@@ -80,6 +80,7 @@ func (s *Shard) downgrade(id string, epoch int32, stay []embedded.Member, tombst
 		return coordinator.Result{}, false // the group stays what it is, and its members work
 	}
 	res.Undo = s.swap(id, from, to)
+	s.mayDrop(id, to, &res)
 	return res, true
 }
 
