@@ -22,7 +22,9 @@ type crowd struct {
 	ids     int // of members and topics, none twice
 	epoch   int32
 	calm    bool // no answer is lost any more
-	log     []string
+	// mixed: members of the classic protocol are there too (migrate_property_test.go), all of them cooperative or none.
+	mixed, cooperative bool
+	log                []string
 }
 
 // client is a member as it sees itself. It works on what it was given until it has given it up, and everybody believes
@@ -37,6 +39,8 @@ type client struct {
 	// owned is what it works on, assigned what it was told last.
 	owned, assigned map[slot]bool
 	waits           bool // for an answer
+	classic         *classicClient
+	life            int // of the process
 	// unsure: an answer was lost, so that it must say everything. since is when the oldest thing happened that may have
 	// begun a rebalance that it is to take part in.
 	unsure bool
@@ -173,6 +177,11 @@ func (c *crowd) pass(d time.Duration) {
 
 func (one *client) gone() {
 	one.joined, one.owned, one.assigned, one.unsure, one.since = false, nil, nil, false, time.Time{}
+	if one.classic != nil {
+		one.waits = false
+	}
+	one.classic = nil
+	one.life++
 }
 
 // change changes the topics.
@@ -204,7 +213,14 @@ func (c *crowd) create(name string) {
 
 // act lets a member send something.
 func (c *crowd) act(one *client) {
-	if one.waits {
+	switch {
+	case one.classic != nil:
+		c.actClassic(one)
+		return
+	case one.waits:
+		return
+	case !one.joined && c.mixed:
+		c.appear(one)
 		return
 	}
 	if !one.joined {
@@ -245,6 +261,10 @@ func (c *crowd) act(one *client) {
 
 func (c *crowd) subscribe(one *client) {
 	one.topics, one.regex = nil, ""
+	if c.mixed {
+		one.topics = [][]string{{"ta"}, {"ta", "tb"}, {"tb", "u"}}[c.rand.IntN(3)]
+		return
+	}
 	switch c.rand.IntN(4) {
 	case 0:
 		one.regex = []string{"t.*", ".*b|u"}[c.rand.IntN(2)]
@@ -279,12 +299,15 @@ func (c *crowd) send(one *client, full bool) {
 	}
 	c.note("%s beats as %s in epoch %d, reads %v %q, owns %v of %v, full %v", one.name, one.id, one.epoch, one.topics, one.regex, c.say(one.owned), c.say(one.assigned), full)
 	one.waits = true
-	id, sent := one.id, c.now
+	life, sent := one.life, c.now
 	c.c.ConsumerGroupHeartbeat(request, Caller{Version: 1}, func(r *wire.ConsumerGroupHeartbeatResponse, err error) {
-		one.waits = false
-		if one.id != id || !one.joined {
+		if one.life != life || !one.joined {
+			if one.classic == nil {
+				one.waits = false
+			}
 			return // it has gone since
 		}
+		one.waits = false
 		if lost {
 			c.note("%s misses the answer", one.name)
 			one.unsure = true
@@ -363,6 +386,9 @@ func (c *crowd) check() {
 		}
 	}
 	c.c.ConsumerGroupDescribe("g", func(g wire.ConsumerGroupDescribeResponseGroups, err error) {
+		if c.mixed {
+			return // a classic group without members is forgotten with its generation
+		}
 		if err == nil && g.GroupEpoch < c.epoch {
 			c.fail("the group's epoch goes from %d to %d", c.epoch, g.GroupEpoch)
 		}

@@ -41,7 +41,7 @@ func (c *Coordinator) JoinGroup(request *wire.JoinGroupRequest, caller Caller, d
 		}
 		res := g.Join(&classic.Join{JoinGroupRequest: request, Version: caller.Version, ClientID: caller.ClientID, Host: caller.Host, Created: created, Done: done}, now)
 		if emptied != nil {
-			res.Records, res.Undo = append(emptied.Tombstones(), res.Records...), s.swap(request.GroupID, emptied, g)
+			res.Records, res.Undo = append(emptied.Tombstones(), res.Records...), s.swap(request.GroupID, emptied, g, now)
 		}
 		if created {
 			s.mayDrop(request.GroupID, g, &res)

@@ -66,7 +66,7 @@ func (s *Shard) upgraded(id string, from *classic.Group, to *consumer.Group, ste
 	s.consumer.Note(id, history.Event{Kind: history.Upgraded, At: now, Epoch: from.Generation(), Members: int32(len(from.Members())), Member: by})
 	to.Adopted(now)
 	step.Then = append(step.Then, from.Upgraded(now)...)
-	step.Undo = s.swap(id, from, to)
+	step.Undo = s.swap(id, from, to, now)
 }
 
 // downgrade is consumer.Env.Downgrade.
@@ -74,23 +74,37 @@ func (s *Shard) downgrade(id string, epoch int32, stay []embedded.Member, tombst
 	if !s.c.o.Config.Migration.downgrades() || len(stay) > s.c.o.Config.Classic.MaxSize {
 		return coordinator.Result{}, false
 	}
-	from := s.find(id)
+	from, ok := s.find(id).(*consumer.Group)
+	if !ok {
+		return coordinator.Result{}, false
+	}
 	to, res, err := classic.Downgrade(&s.classic, id, epoch, stay, tombstones, rebalance, cause, now)
 	if err != nil {
 		return coordinator.Result{}, false // the group stays what it is, and its members work
 	}
-	res.Undo = s.swap(id, from, to)
+	res.Undo = s.swap(id, from, to, now)
 	s.mayDrop(id, to, &res)
 	return res, true
 }
 
+// convertible is a group that may become one of another kind. Resume sets the timers that have come meanwhile, and found
+// another group in its place.
+type convertible interface {
+	Group
+	Resume(now time.Time)
+}
+
 // swap puts another group in the place of one. It is how groups change their kind before their records are replayed, or
-// instead: the new one is what it is already. undo puts the old one back unless the journal has.
-func (s *Shard) swap(id string, from, to Group) (undo func()) {
+// instead: the new one is what it is already. undo sees to it that the old one goes on, in its place unless the journal has
+// put it back there.
+func (s *Shard) swap(id string, from convertible, to Group, now time.Time) (undo func()) {
 	s.groups.Set(id, to)
 	return func() {
 		if s.find(id) == to {
 			s.groups.Keep(id, from)
+		}
+		if s.find(id) == Group(from) {
+			from.Resume(now)
 		}
 	}
 }

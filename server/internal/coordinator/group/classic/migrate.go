@@ -2,6 +2,8 @@ package classic
 
 import (
 	"errors"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/millrace-io/millrace/internal/wire"
@@ -96,4 +98,25 @@ func Downgrade(env *Env, id string, generation int32, members []embedded.Member,
 		d.rebalance()
 	}
 	return g, d.result(), nil
+}
+
+// Resume sets the timers that the group must have and has not: it was to be another, whose records could not be stored.
+func (g *Group) Resume(now time.Time) {
+	set := func(t coordinator.Timer, in time.Duration) {
+		if _, is := g.env.Timers.At(t); !is {
+			g.env.Timers.Set(t, now.Add(in))
+		}
+	}
+	for _, m := range g.members {
+		set(g.session(m.id), m.sessionTimeout)
+	}
+	for _, id := range slices.Sorted(maps.Keys(g.pending)) {
+		set(g.session(id), g.env.Config.MinSessionTimeout)
+	}
+	switch g.state {
+	case PreparingRebalance:
+		set(g.timer(timerJoin), g.rebalanceTimeout())
+	case CompletingRebalance:
+		set(g.timer(timerSync), g.rebalanceTimeout())
+	}
 }

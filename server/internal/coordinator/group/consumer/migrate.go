@@ -77,6 +77,19 @@ func (g *Group) Adopted(now time.Time) {
 	}
 }
 
+// Resume sets the timers that the group must have and has not: it was to be another, whose records could not be stored.
+func (g *Group) Resume(now time.Time) {
+	timing := g.env.Timing(g.id)
+	for _, m := range g.sortedMembers() {
+		if _, set := g.env.Timers.At(g.timer(timerSession, m.ID)); !set {
+			g.watch(m, timing, now)
+		}
+	}
+	if g.epoch > g.targetEpoch {
+		g.planAssignment(now)
+	}
+}
+
 // ErrCustom says that the members have been assigned by an assignor of their own in a way that a consumer group does not
 // know: there is user data in the assignments, which would be lost, or two members have the same partition.
 var ErrCustom = errors.New("the assignment is one of a custom assignor")
