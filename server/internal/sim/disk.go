@@ -27,7 +27,9 @@ func newDisk(s *shard) *disk {
 	var err error
 	d.log, err = commitlog.Create(d.options())
 	d.must("create the log", err)
-	d.flush()
+	// A new log is synced with what is first written to it. Whoever finds none after a crash makes it again; here it is there.
+	d.must("sync the directory", d.mem.SyncDir("data"))
+	d.must("sync the log's directory", d.mem.SyncDir(d.options().Dir))
 	return d
 }
 
