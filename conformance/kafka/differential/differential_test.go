@@ -20,7 +20,7 @@ import (
 
 var (
 	per      = flag.Int("per", sequences(), "valid and bad sequences of each API and version; the full run takes 20")
-	seed     = flag.Uint64("seed", 0, "seed of the first sequence; 0 draws one")
+	seed     = flag.Uint64("seed", firstSeed(), "seed of the first sequence; 0 draws one")
 	only     = flag.String("api", "", "run this API alone")
 	version  = flag.Int("version", -1, "run this version alone")
 	kind     = flag.String("kind", "", "run the valid or the bad sequences alone")
@@ -39,6 +39,12 @@ func sequences() int {
 		return n
 	}
 	return 2
+}
+
+// firstSeed is the seed where no flag gives one: DIFFERENTIAL_SEED in the environment, or one that is drawn.
+func firstSeed() uint64 {
+	n, _ := strconv.ParseUint(os.Getenv("DIFFERENTIAL_SEED"), 10, 64)
+	return n
 }
 
 // TestDifferential is the whole comparison. It fails on a difference that known.txt does not name, and on an

@@ -368,8 +368,8 @@ var incrementalBad = []move{
 		bad := badTopicConfigs(w)
 		w.incremental(kafka.ResourceTopic, w.topic().name, w.IntN(2) == 0, set(bad[0], bad[1]))
 	},
-	func(w *world) {
-		w.incremental(kafka.ResourceTopic, w.topic().name, false, change{9, "retention.ms", ptr("1")})
+	func(w *world) { // an operation that there is not, at which Apache Kafka's controller resigns (see awaitController)
+		w.incremental(kafka.ResourceTopic, w.topic().name, w.IntN(2) == 0, change{[...]int8{-1, 4, 9, 127}[w.IntN(4)], "cleanup.policy", ptr("compact")})
 	},
 	func(w *world) {
 		w.incremental(kafka.ResourceTopic, w.topic().name, true, change{0, "retention.ms", nil})
@@ -404,18 +404,16 @@ var incrementalBad = []move{
 			w.incremental(kafka.ResourceType(kind), "x", w.IntN(2) == 0, set("retention.ms", "1"))
 		}
 	},
-	func(w *world) { // no value, for every operation, which Apache Kafka's controllers must not be asked; an empty one
+	func(w *world) { // no value, for every operation, of a broker: see awaitController for what controllers make of it; an empty one
 		for op := range int8(4) {
 			w.incremental(kafka.ResourceTopic, w.topic().name, true, change{op, "cleanup.policy", nil})
 			w.last().Conn = ""
 			w.incremental(kafka.ResourceTopic, w.topic().name, true, change{op, "retention.ms", ptr("")})
 		}
 	},
-	func(w *world) { // operations that there are not, at which Apache Kafka's controller resigns: the broker is asked
-		for _, op := range []int8{-1, 4, 127} {
-			w.incremental(kafka.ResourceTopic, w.topic().name, true, change{op, "cleanup.policy", ptr("compact")})
-			w.last().Conn = ""
-		}
+	func(w *world) { // no value to add or to take away, of a controller
+		w.incremental(kafka.ResourceTopic, w.topic().name, true, change{2 + int8(w.IntN(2)), "cleanup.policy", nil})
+		w.last().Conn = controllerConn
 	},
 	func(w *world) { // lists of what is no list, and keys that there are not
 		for op := range int8(4) {

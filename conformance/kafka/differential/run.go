@@ -66,6 +66,11 @@ func (r *Runner) Run(q *Sequence) error {
 				r.Codes[step.Key][code]++
 			})
 		}
+		if kafkaAnswer.Response != nil && slices.Contains(controllerAPIs, step.Key) {
+			if err := r.awaitController(kafkaAnswer); err != nil {
+				return fmt.Errorf("%s, step %d (%s): %w", q, i, step.What, err)
+			}
+		}
 		theirs, ours := r.Kafka.render(kafkaAnswer), r.Millrace.render(millraceAnswer)
 		if r.Trace != nil {
 			r.Trace("%d %s: %s v%d\n    %s\n  Kafka %s\n  Millrace %s", i, step.What, step.Key, step.Version, r.Kafka.shown(kafkaAnswer.Request, step.Version), line(theirs), line(ours))
@@ -118,6 +123,32 @@ func (r *Runner) do(s *Side, q *Sequence, step *Step) Answer {
 		step.After(s, answer.Response)
 	}
 	return answer
+}
+
+// awaitController waits, after an answer that says so, until Apache Kafka has a controller again. There is hardly any
+// request that its controller expects less than a null: an operation on a config that does not exist, or an element of
+// a list that is null, meet a NullPointerException in ConfigurationControlManager. A controller that meets an
+// exception answers UNKNOWN_SERVER_ERROR, resigns, and everybody hears NOT_CONTROLLER until it is elected again.
+func (r *Runner) awaitController(answer Answer) error {
+	resigned := false
+	errorsIn(answer.Response, answer.Version, func(code kafka.ErrorCode) {
+		resigned = resigned || code == kafka.UnknownServerError || code == kafka.NotController
+	})
+	if !resigned {
+		return nil
+	}
+	return settle(r.Kafka, &Step{Settle: func(s *Side) (bool, error) {
+		probe := createTopic("probe", 1, nil)
+		probe.ValidateOnly = true
+		for _, conn := range []string{controllerConn, ""} { // the broker learns of it a little later
+			answer := s.send(conn, wire.KeyCreateTopics, 7, probe.AppendTo(nil, 7), false, answerWithin)
+			reply, ok := answer.Response.(*wire.CreateTopicsResponse)
+			if !ok || reply.Topics[0].ErrorCode != kafka.None {
+				return false, answer.Err
+			}
+		}
+		return true, nil
+	}})
 }
 
 func settle(s *Side, step *Step) error {
