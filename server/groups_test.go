@@ -180,7 +180,7 @@ func TestAGroupSharesATopic(t *testing.T) {
 // The same by the consumer protocol (KIP-848), whose assignments the coordinator makes, of topics by name and by
 // regular expression.
 func TestAGroupOfTheConsumerProtocolSharesATopic(t *testing.T) {
-	c := kafkatest.Start(t, kafkatest.Property("group.consumer.heartbeat.interval.ms", "100"), kafkatest.Property("group.consumer.assignment.interval.ms", "0"))
+	c := kafkatest.Start(t, kafkatest.Property("group.consumer.heartbeat.interval.ms", "100"), kafkatest.Property("group.consumer.min.heartbeat.interval.ms", "100"), kafkatest.Property("group.consumer.assignment.interval.ms", "0"))
 	c.CreateTopic("t", 4)
 	producer := c.Client(kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	produceTo(t, producer, 4, 5, "first")

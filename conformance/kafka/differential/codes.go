@@ -63,4 +63,7 @@ var possible = map[wire.APIKey][]kafka.ErrorCode{
 		kafka.UnknownMemberID, kafka.StaleMemberEpoch, kafka.UnstableOffsetCommit, kafka.TopicAuthorizationFailed, kafka.GroupAuthorizationFailed},
 	wire.KeyOffsetDelete: {kafka.UnknownTopicOrPartition, kafka.CoordinatorLoadInProgress, kafka.CoordinatorNotAvailable, kafka.NotCoordinator, kafka.InvalidGroupID, kafka.GroupIDNotFound, kafka.NonEmptyGroup,
 		kafka.GroupSubscribedToTopic, kafka.TopicAuthorizationFailed, kafka.GroupAuthorizationFailed},
+	wire.KeyConsumerGroupHeartbeat: {kafka.GroupAuthorizationFailed, kafka.NotCoordinator, kafka.CoordinatorNotAvailable, kafka.CoordinatorLoadInProgress, kafka.InvalidRequest, kafka.UnknownMemberID,
+		kafka.FencedMemberEpoch, kafka.UnsupportedAssignor, kafka.UnreleasedInstanceID, kafka.FencedInstanceID, kafka.GroupMaxSizeReached, kafka.InvalidRegularExpression, kafka.GroupIDNotFound, kafka.TopicAuthorizationFailed},
+	wire.KeyConsumerGroupDescribe: {kafka.GroupAuthorizationFailed, kafka.NotCoordinator, kafka.CoordinatorNotAvailable, kafka.CoordinatorLoadInProgress, kafka.InvalidRequest, kafka.InvalidGroupID, kafka.GroupIDNotFound, kafka.TopicAuthorizationFailed},
 }

@@ -50,6 +50,8 @@ var books = map[wire.APIKey]book{
 	wire.KeyOffsetCommit:            {valid: groupsValid, bad: groupsBad},
 	wire.KeyOffsetFetch:             {valid: groupsValid, bad: groupsBad},
 	wire.KeyOffsetDelete:            {valid: groupsValid, bad: groupsBad},
+	wire.KeyConsumerGroupHeartbeat:  {valid: consumersValid, bad: consumersBad},
+	wire.KeyConsumerGroupDescribe:   {valid: consumersValid, bad: consumersBad},
 	wire.KeyUnregisterBroker:        {valid: unregisterBrokerValid, bad: unregisterBrokerBad},
 }
 
@@ -122,7 +124,7 @@ func (w *world) damaged(key wire.APIKey) {
 	valid := books[key].valid
 	valid[w.IntN(len(valid))](scratch)
 	for _, step := range scratch.seq.Steps {
-		if step.Key != key || step.Settle != nil || step.Silent || step.Hold || step.Take {
+		if step.Key != key || step.Settle != nil || step.Stored != nil || step.Silent || step.Hold || step.Take {
 			continue
 		}
 		cut := 1 + w.IntN(8)
@@ -148,7 +150,7 @@ func (w *world) sweep() {
 			names = append(names, name)
 		}
 	}
-	w.add(Step{What: "delete the topics", Settle: func(s *Side) (bool, error) {
+	w.add(Step{What: "compare the files", Stored: (*Runner).compareFiles}, Step{What: "delete the topics", Settle: func(s *Side) (bool, error) {
 		r := wire.NewDeleteTopicsRequest()
 		r.TopicNames, r.TimeoutMs = names, 15000
 		if _, err := s.call(r, wire.KeyDeleteTopics, 4); err != nil {

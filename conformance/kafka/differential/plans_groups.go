@@ -12,6 +12,7 @@ import (
 // member is who joins a group. The sides give it ids of their own, which answers show by its name.
 type member struct {
 	group, name string
+	id          string  // of a member that brings its own, of the consumer protocol
 	instance    *string // of a static member
 	topic       string
 }
@@ -509,7 +510,7 @@ func (w *world) sweepGroups() {
 	if len(groups) == 0 {
 		return
 	}
-	w.add(Step{What: "delete the groups", Settle: func(s *Side) (bool, error) {
+	w.add(Step{What: "compare the groups", Stored: (*Runner).compareGroups}, Step{What: "delete the groups", Settle: func(s *Side) (bool, error) {
 		for _, g := range groups {
 			if err := s.empty(g); err != nil {
 				return false, err

@@ -249,6 +249,9 @@ func (s *Side) producerSymbol(id int64) string {
 
 // memberSymbol names a member whose id the side made up.
 func (s *Side) memberSymbol(id string) string {
+	if len(id) < 22 {
+		return fmt.Sprintf("%q", id) // the plan has chosen it
+	}
 	for name, known := range s.members {
 		if known == id {
 			return "member " + name

@@ -41,14 +41,18 @@ func (r *Runner) Run(q *Sequence) error {
 	r.Sequences++
 	r.Kafka.begin(q.Recoded)
 	r.Millrace.begin(q.Recoded)
+	r.markGroups()
 	defer r.Kafka.endMembers()
 	defer r.Millrace.endMembers()
 	for i := range q.Steps {
 		step := &q.Steps[i]
-		if step.Settle != nil {
-			if i == len(q.Steps)-1 {
-				r.compareFiles(q) // the last step takes the topics away
+		if step.Stored != nil {
+			if err := step.Stored(r, q); err != nil {
+				return fmt.Errorf("%s, step %d (%s): %w", q, i, step.What, err)
 			}
+			continue
+		}
+		if step.Settle != nil {
 			for _, side := range []*Side{r.Kafka, r.Millrace} {
 				if err := settle(side, step); err != nil {
 					return fmt.Errorf("%s, step %d (%s) on %s: %w", q, i, step.What, side.Name, err)
@@ -165,7 +169,7 @@ func settle(s *Side, step *Step) error {
 }
 
 // compareFiles compares the log files that the two sides hold for the topics of a sequence, batch by batch.
-func (r *Runner) compareFiles(q *Sequence) {
+func (r *Runner) compareFiles(q *Sequence) error {
 	for _, name := range q.Topics {
 		theirs, ours := r.Kafka.files(name), r.Millrace.files(name)
 		names := slices.Sorted(maps.Keys(theirs))
@@ -181,6 +185,7 @@ func (r *Runner) compareFiles(q *Sequence) {
 			}
 		}
 	}
+	return nil
 }
 
 // files renders the .log files of a topic: whole batches.

@@ -29,6 +29,7 @@ type Side struct {
 	generations map[string]int32                                               // of groups, as the members learned them
 	owned       map[string][]wire.ConsumerGroupHeartbeatRequestTopicPartitions // what members were told to have
 	SessionID   int32                                                          // of the last full fetch
+	groupsEnd   int64                                                          // where its log of groups ended when the running sequence began
 	recoded     map[string]bool                                                // the topics of the running sequence whose batches the server compresses itself
 }
 

@@ -35,7 +35,8 @@ type Step struct {
 	Take    bool                       // only the answer to what was held on the connection is awaited
 	Mute    bool                       // Apache Kafka never answers this; known.txt says why
 	After   func(s *Side, response wire.Message)
-	Settle  func(s *Side) (bool, error) // instead of a request: awaited on both sides, not compared
+	Settle  func(s *Side) (bool, error)        // instead of a request: awaited on both sides, not compared
+	Stored  func(r *Runner, q *Sequence) error // instead of a request: compares what both sides have stored
 }
 
 // Sequence is a list of steps that stands alone.

@@ -66,8 +66,10 @@ var durationPattern = regexp.MustCompile(`^by_duration:P(\d+D)?(T(\d+H)?(\d+M)?(
 // GroupKeys are the keys of the group resource (KIP-848, 932, 1071, 1240).
 func GroupKeys() []config.Key {
 	const consumer, share, streams = "consumer groups", "share groups", "streams groups"
+	// Behind a group's number stands the brokers' own.
 	number := func(name, value string, low int64, owner, doc string) config.Key {
-		return config.Key{Name: name, Type: config.Int, Default: config.Value(value), Valid: config.AtLeast(low), Importance: config.Medium, Owner: owner, Doc: doc}
+		return config.Key{Name: name, Type: config.Int, Default: config.Value(value), Valid: config.AtLeast(low), Importance: config.Medium, Owner: owner, Doc: doc,
+			Synonyms: []config.Synonym{{Name: "group." + name}}}
 	}
 	flag := func(name, value, owner, doc string) config.Key {
 		return config.Key{Name: name, Type: config.Bool, Default: config.Value(value), Importance: config.Medium, Owner: owner, Doc: doc}

@@ -114,10 +114,12 @@ func (w *world) settings() group.Config {
 		"group.coordinator.append.linger.ms":   pick(w, []string{"-1", "0", "10"}),
 		"group.consumer.session.timeout.ms":    millis(sessionTimeout),
 		"group.consumer.heartbeat.interval.ms": millis(heartbeatInterval),
-		"offsets.commit.timeout.ms":            millis(writeTimeout),
-		"offsets.load.buffer.size":             pick(w, []string{"1", "1000", "100000"}),
-		"offsets.retention.minutes":            pick(w, []string{"1", "10080"}),
-		"offsets.retention.check.interval.ms":  pick(w, []string{"3000", "20000"}),
+		// What bounds these would also bound a group's own; none has any here.
+		"group.consumer.min.session.timeout.ms": "1", "group.consumer.max.session.timeout.ms": millis(time.Hour), "group.consumer.min.heartbeat.interval.ms": "1",
+		"offsets.commit.timeout.ms":           millis(writeTimeout),
+		"offsets.load.buffer.size":            pick(w, []string{"1", "1000", "100000"}),
+		"offsets.retention.minutes":           pick(w, []string{"1", "10080"}),
+		"offsets.retention.check.interval.ms": pick(w, []string{"3000", "20000"}),
 	}
 	minutes, err := strconv.Atoi(set["offsets.retention.minutes"])
 	if err != nil {

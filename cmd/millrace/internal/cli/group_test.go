@@ -200,7 +200,7 @@ func TestGroupsOfTheConsumerProtocol(t *testing.T) {
 	}
 	var out, errs bytes.Buffer
 	code := cli.Main([]string{"millrace", "group", "explain", "g", "--http", s.cluster.Server().HTTPAddr().String()}, strings.NewReader(""), &out, &errs)
-	for _, want := range []string{"Group g (consumer) is Stable.", "The assignor uniform has made the assignment of epoch 1 for 1 member.\n", "Epoch 1 is stable with 1 member, "} {
+	for _, want := range []string{"Group g (consumer) is Stable.", "The assignor uniform has made the assignment of epoch 2 for 1 member.\n", "Epoch 2 is stable with 1 member, "} {
 		if code != 0 || !strings.Contains(out.String(), want) {
 			t.Errorf("code %d, %q\n%s\nwant %s", code, errs.String(), out.String(), want)
 		}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strconv"
 	"time"
 
 	"github.com/millrace-io/millrace/config"
@@ -19,8 +20,8 @@ type Config struct {
 	Classic   classic.Config
 	Consumer  consumer.Config
 	Migration Migration
-	// ConsumerTiming is that of groups that have no settings of their own.
-	ConsumerTiming consumer.Timing
+	// ConsumerTiming is that of groups that have no settings of their own. Those that have stay between two others.
+	ConsumerTiming, ConsumerTimingMin, ConsumerTimingMax consumer.Timing
 
 	OffsetMetadataMaxBytes        int
 	OffsetsRetention              time.Duration
@@ -56,16 +57,17 @@ func ParseConfig(get func(key string) string) (Config, error) {
 		return time.Duration(min(number(key), math.MaxInt64/int64(unit))) * unit
 	}
 	millis := func(key string) time.Duration { return scaled(key, time.Millisecond) }
+	timing := func(which string) consumer.Timing {
+		prefix := "group.consumer." + which
+		return consumer.Timing{SessionTimeout: millis(prefix + "session.timeout.ms"), HeartbeatInterval: millis(prefix + "heartbeat.interval.ms"), AssignmentInterval: millis(prefix + "assignment.interval.ms")}
+	}
 	c := Config{
 		Classic: classic.Config{
 			MinSessionTimeout: millis("group.min.session.timeout.ms"), MaxSessionTimeout: millis("group.max.session.timeout.ms"),
 			InitialRebalanceDelay: millis("group.initial.rebalance.delay.ms"), MaxSize: int(number("group.max.size")),
 		},
-		Consumer: consumer.Config{MaxSize: int(number("group.consumer.max.size")), RegexRefreshInterval: millis("group.consumer.regex.refresh.interval.ms")},
-		ConsumerTiming: consumer.Timing{
-			SessionTimeout: millis("group.consumer.session.timeout.ms"), HeartbeatInterval: millis("group.consumer.heartbeat.interval.ms"),
-			AssignmentInterval: millis("group.consumer.assignment.interval.ms"),
-		},
+		Consumer:       consumer.Config{MaxSize: int(number("group.consumer.max.size")), RegexRefreshInterval: millis("group.consumer.regex.refresh.interval.ms")},
+		ConsumerTiming: timing(""), ConsumerTimingMin: timing("min."), ConsumerTimingMax: timing("max."),
 		Migration:              parseMigration(get("group.consumer.migration.policy")),
 		OffsetMetadataMaxBytes: int(number("offset.metadata.max.bytes")), OffsetsRetention: scaled("offsets.retention.minutes", time.Minute),
 		OffsetsRetentionCheckInterval: millis("offsets.retention.check.interval.ms"), OffsetsCommitTimeout: millis("offsets.commit.timeout.ms"),
@@ -82,29 +84,66 @@ func ParseConfig(get func(key string) string) (Config, error) {
 			c.Consumer.Assignors = append(c.Consumer.Assignors, a)
 		}
 	}
+	if len(wrong) == 0 {
+		wrong = append(wrong, c.checkTiming())
+	}
 	return c, errors.Join(wrong...)
+}
+
+// checkTiming reports whether the brokers' times of consumer groups lie between their bounds.
+func (c *Config) checkTiming() error {
+	t, low, high := &c.ConsumerTiming, &c.ConsumerTimingMin, &c.ConsumerTimingMax
+	for _, k := range []struct {
+		name           string
+		is, from, upTo time.Duration
+	}{
+		{"session.timeout.ms", t.SessionTimeout, low.SessionTimeout, high.SessionTimeout},
+		{"heartbeat.interval.ms", t.HeartbeatInterval, low.HeartbeatInterval, high.HeartbeatInterval},
+		{"assignment.interval.ms", t.AssignmentInterval, low.AssignmentInterval, high.AssignmentInterval},
+	} {
+		switch {
+		case k.from > k.upTo:
+			return fmt.Errorf("group.consumer.min.%s is %d, more than group.consumer.max.%s, which is %d", k.name, k.from.Milliseconds(), k.name, k.upTo.Milliseconds())
+		case k.is < k.from || k.is > k.upTo:
+			return fmt.Errorf("group.consumer.%s is %d; it must be between %d (group.consumer.min.%s) and %d (group.consumer.max.%s)",
+				k.name, k.is.Milliseconds(), k.from.Milliseconds(), k.name, k.upTo.Milliseconds(), k.name)
+		}
+	}
+	if t.HeartbeatInterval >= t.SessionTimeout {
+		return fmt.Errorf("group.consumer.heartbeat.interval.ms is %d; it must be less than group.consumer.session.timeout.ms, which is %d", t.HeartbeatInterval.Milliseconds(), t.SessionTimeout.Milliseconds())
+	}
+	return nil
 }
 
 // defaultAssignors are all that there are, the default one first.
 const defaultAssignors = "uniform,range"
 
-// timing is what the configuration says to one group: the group's own settings, or the broker's.
+// timing is what the configuration says to one group: the group's own settings, within the bounds that the brokers have
+// now, or the broker's.
 func (c *Coordinator) timing(id string) consumer.Timing {
-	t := c.o.Config.ConsumerTiming
-	own := c.image.Load().Config(kafka.ResourceGroup, id)
-	set := func(key string, to *time.Duration) {
-		if n, err := config.ParseInt64(own[key]); err == nil {
-			*to = time.Duration(n) * time.Millisecond
+	image := c.image.Load()
+	low, t, high := &c.o.Config.ConsumerTimingMin, c.o.Config.ConsumerTiming, &c.o.Config.ConsumerTimingMax
+	set := func(values map[string]string, key string, to *time.Duration, from, upTo time.Duration) {
+		if n, err := config.ParseInt64(values[key]); err == nil {
+			*to = min(max(time.Duration(n)*time.Millisecond, from), upTo)
 		}
 	}
-	set("consumer.session.timeout.ms", &t.SessionTimeout)
-	set("consumer.heartbeat.interval.ms", &t.HeartbeatInterval)
-	set("consumer.assignment.interval.ms", &t.AssignmentInterval)
+	for _, broker := range []string{"", strconv.Itoa(int(c.o.NodeID))} {
+		set(image.Config(kafka.ResourceBroker, broker), "group.consumer.assignment.interval.ms", &t.AssignmentInterval, low.AssignmentInterval, high.AssignmentInterval)
+	}
+	own := image.Config(kafka.ResourceGroup, id)
+	set(own, "consumer.session.timeout.ms", &t.SessionTimeout, low.SessionTimeout, high.SessionTimeout)
+	set(own, "consumer.heartbeat.interval.ms", &t.HeartbeatInterval, low.HeartbeatInterval, high.HeartbeatInterval)
+	set(own, "consumer.assignment.interval.ms", &t.AssignmentInterval, low.AssignmentInterval, high.AssignmentInterval)
 	return t
 }
 
 // BrokerKeys returns the broker settings that act in this room.
 func BrokerKeys() []config.Key {
+	bound := func(name, value string, least int64) config.Key {
+		return config.Key{Name: "group.consumer." + name, Type: config.Int, Default: config.Value(value), Valid: config.AtLeast(least), Importance: config.Medium,
+			Doc: "A bound of what consumer groups may be told in place of the brokers' " + name[4:] + "."}
+	}
 	return []config.Key{
 		{Name: "group.min.session.timeout.ms", Type: config.Int, Default: config.Value("6000"), Importance: config.Medium,
 			Doc: "The shortest session timeout that a member of a classic group may ask for."},
@@ -122,8 +161,11 @@ func BrokerKeys() []config.Key {
 			Doc: "For how long a member of a consumer group may be silent before it is taken for dead."},
 		{Name: "group.consumer.heartbeat.interval.ms", Type: config.Int, Default: config.Value("5000"), Valid: config.AtLeast(1), Importance: config.Medium,
 			Doc: "How often members of a consumer group send heartbeats."},
-		{Name: "group.consumer.assignment.interval.ms", Type: config.Int, Default: config.Value("1000"), Valid: config.AtLeast(0), Importance: config.Medium,
+		{Name: "group.consumer.assignment.interval.ms", Type: config.Int, Default: config.Value("1000"), Valid: config.AtLeast(0), Importance: config.Medium, Update: config.ClusterWide,
 			Doc: "How long lies at least between two assignments of a consumer group (KIP-1263)."},
+		bound("min.session.timeout.ms", "45000", 1), bound("max.session.timeout.ms", "60000", 1),
+		bound("min.heartbeat.interval.ms", "5000", 1), bound("max.heartbeat.interval.ms", "15000", 1),
+		bound("min.assignment.interval.ms", "0", 0), bound("max.assignment.interval.ms", "15000", 0),
 		{Name: "group.consumer.migration.policy", Type: config.String, Default: config.Value(string(bidirectional)), Importance: config.Medium,
 			Valid: config.InFold(string(disabled), string(upgradeOnly), string(downgradeOnly), string(bidirectional)),
 			Doc:   "Whether a group with members goes from the classic to the consumer protocol when a member joins by that (upgrade), and back when nobody speaks it any more (downgrade): bidirectional, upgrade, downgrade or disabled (KIP-848)."},

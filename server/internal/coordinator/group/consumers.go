@@ -18,7 +18,7 @@ func (c *Coordinator) ConsumerGroupHeartbeat(request *wire.ConsumerGroupHeartbea
 	if request.MemberID == "" && request.MemberEpoch == 0 && caller.Version == 0 {
 		request.MemberID = kafka.NewUUID().String()
 	}
-	if err := c.o.Config.Consumer.Check(request); err != nil {
+	if err := c.o.Config.Consumer.Check(request, caller.Version); err != nil {
 		refuse(err)
 		return
 	}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"testing"
 
 	"github.com/millrace-io/millrace/internal/wire"
 	"github.com/millrace-io/millrace/kafka"
@@ -14,6 +15,7 @@ func init() {
 	commands["beat"] = (*world).beat
 	commands["describeconsumers"] = (*world).describeConsumers
 	commands["groupconfig"] = (*world).groupConfig
+	commands["brokerconfig"] = (*world).brokerConfig
 	commands["broker"] = (*world).broker
 	commands["replicas"] = (*world).replicas
 }
@@ -55,6 +57,13 @@ func number(text string) int32 {
 func (w *world) groupConfig(args []string, o options) {
 	for key, value := range o {
 		w.apply(&wire.ConfigRecord{ResourceType: int8(kafka.ResourceGroup), ResourceName: args[0], Name: key, Value: &value})
+	}
+}
+
+// brokerConfig BROKER key=value…: settings of one broker, or of all (-), changed while they run.
+func (w *world) brokerConfig(args []string, o options) {
+	for key, value := range o {
+		w.apply(&wire.ConfigRecord{ResourceType: int8(kafka.ResourceBroker), ResourceName: strings.Trim(args[0], "-"), Name: key, Value: &value})
 	}
 }
 
@@ -168,4 +177,23 @@ func (w *world) describeConsumers(args []string, _ options) {
 			w.say("  %s epoch %d reads %s, has %v of %v%s", w.label(m.MemberID), m.MemberEpoch, reads, has, wants, map[int8]string{0: ", classic"}[m.MemberType])
 		}
 	})
+}
+
+// TestTimingBounds holds that a node does not start with times of consumer groups outside of their bounds.
+func TestTimingBounds(t *testing.T) {
+	for _, settings := range []map[string]string{
+		{"group.consumer.session.timeout.ms": "44999"}, {"group.consumer.session.timeout.ms": "60001"},
+		{"group.consumer.heartbeat.interval.ms": "4999"}, {"group.consumer.heartbeat.interval.ms": "15001"},
+		{"group.consumer.assignment.interval.ms": "15001"}, {"group.consumer.min.assignment.interval.ms": "1001"},
+		{"group.consumer.min.session.timeout.ms": "60001", "group.consumer.session.timeout.ms": "60001"},
+		{"group.consumer.min.session.timeout.ms": "1", "group.consumer.session.timeout.ms": "5000"},
+	} {
+		if _, err := ParseConfig(func(key string) string { return settings[key] }); err == nil {
+			t.Errorf("%v was taken", settings)
+		}
+	}
+	settings := map[string]string{"group.consumer.min.session.timeout.ms": "1000", "group.consumer.session.timeout.ms": "6000"}
+	if _, err := ParseConfig(func(key string) string { return settings[key] }); err != nil {
+		t.Error(err)
+	}
 }

@@ -56,7 +56,8 @@ type Group struct {
 	members coordinator.Map[string, *Member]
 	// target is what each member is to have, as of targetEpoch.
 	target coordinator.Map[string, assign.Partitions]
-	// epoch and hash are of the members and of the topics that they read, as of the last change.
+	// epoch and hash are of the members and of the topics that they read, as of the last change. Nothing is stored of the
+	// first epoch, in which a group has neither members nor a target.
 	epoch       int32
 	hash        int64
 	targetEpoch int32
@@ -86,10 +87,13 @@ type partition struct {
 	index int32
 }
 
+// firstEpoch is that of a group before its first member, which takes it to the next one.
+const firstEpoch = 1
+
 // New returns an empty group.
 func New(env *Env, id string) *Group {
 	return &Group{
-		env: env, id: id, members: coordinator.NewMap[string, *Member](env.Journal), target: coordinator.NewMap[string, assign.Partitions](env.Journal),
+		env: env, id: id, epoch: firstEpoch, targetEpoch: firstEpoch, members: coordinator.NewMap[string, *Member](env.Journal), target: coordinator.NewMap[string, assign.Partitions](env.Journal),
 		static: coordinator.NewMap[string, string](env.Journal), holder: coordinator.NewMap[partition, string](env.Journal),
 		regexes: coordinator.NewMap[string, resolved](env.Journal), readers: coordinator.NewMap[string, int](env.Journal),
 		subscribed: coordinator.NewMap[string, int](env.Journal),

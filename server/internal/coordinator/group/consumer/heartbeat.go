@@ -19,19 +19,19 @@ type Heartbeat struct {
 	ClientID, Host string
 }
 
-// Check reports whether a request makes sense by itself.
-func (c *Config) Check(r *wire.ConsumerGroupHeartbeatRequest) error {
+// Check reports whether a request makes sense by itself. From version 1 on members bring their own ids.
+func (c *Config) Check(r *wire.ConsumerGroupHeartbeatRequest, version int16) error {
 	invalid := func(what string) error { return kafka.InvalidRequest.Errorf("%s", what) }
 	empty := func(s *string) bool { return s != nil && strings.TrimSpace(*s) == "" }
 	switch {
+	case strings.TrimSpace(r.MemberID) == "" && (version >= 1 || r.MemberEpoch > 0 || r.MemberEpoch == leaveEpoch):
+		return invalid("MemberId can't be empty.")
 	case strings.TrimSpace(r.GroupID) == "":
 		return invalid("GroupId can't be empty.")
 	case empty(r.InstanceID):
 		return invalid("InstanceId can't be empty.")
 	case empty(r.RackID):
 		return invalid("RackId can't be empty.")
-	case strings.TrimSpace(r.MemberID) == "" && r.MemberEpoch != 0:
-		return invalid("MemberId can't be empty.")
 	}
 	switch {
 	case r.MemberEpoch > 0 || r.MemberEpoch == leaveEpoch:
@@ -41,8 +41,8 @@ func (c *Config) Check(r *wire.ConsumerGroupHeartbeatRequest) error {
 			return invalid("RebalanceTimeoutMs must be provided in first request.")
 		case r.TopicPartitions == nil || len(r.TopicPartitions) > 0:
 			return invalid("TopicPartitions must be empty when (re-)joining.")
-		case len(r.SubscribedTopicNames) == 0 && r.SubscribedTopicRegex == nil:
-			return invalid("Either SubscribedTopicNames or SubscribedTopicRegex must be non-empty when (re-)joining.")
+		case r.SubscribedTopicNames == nil && r.SubscribedTopicRegex == nil:
+			return invalid("Either SubscribedTopicNames or SubscribedTopicRegex must be non-null when (re-)joining.")
 		}
 	case r.MemberEpoch == leftForNow:
 		if r.InstanceID == nil {
@@ -80,7 +80,7 @@ func (g *Group) Heartbeat(h *Heartbeat, now time.Time) (*Step, error) {
 		return nil, err
 	}
 	m := h.update(old)
-	if h.MemberEpoch == 0 && old != nil && old.epoch == leftForNow || takenOver != nil {
+	if takenOver != nil {
 		g.note(history.Returned, m, 0, now)
 	}
 	c, err := g.change(old, takenOver, m, now)
@@ -117,21 +117,27 @@ func (g *Group) Heartbeat(h *Heartbeat, now time.Time) (*Step, error) {
 // change is what follows when a member has said who it is and what it reads, whatever protocol it speaks.
 type change struct {
 	g *Group
-	// old is the member as it was, nil for a new one; takenOver is set when it had another id then.
+	// old is the member as it was, nil for a new one; takenOver is set when it comes back, perhaps by another id.
 	old, takenOver, m *Member
-	now               time.Time
-	records           []coordinator.Record
-	resolve           []string
-	epoch             int32 // of the group
+	// from is what the member goes on from: old, but one that comes back begins anew with what that one had.
+	from    *Member
+	now     time.Time
+	records []coordinator.Record
+	resolve []string
+	epoch   int32 // of the group
 }
 
 // change takes in what a member says, and lets the group go to another epoch if that matters to the others.
 func (g *Group) change(old, takenOver, m *Member, now time.Time) (*change, error) {
-	c := &change{g: g, old: old, takenOver: takenOver, m: m, now: now}
+	c := &change{g: g, old: old, takenOver: takenOver, m: m, from: old, now: now}
 	if takenOver != nil {
-		c.records = append(c.records, g.memberTombstones(takenOver.ID)...)
+		again := *takenOver
+		again.ID, again.epoch, again.before = m.ID, m.epoch, m.before
+		c.from = &again
+		target, _ := g.target.Get(takenOver.ID)
+		c.records = append(g.memberTombstones(takenOver.ID), g.memberRecord(&again), g.targetRecord(m.ID, target), g.currentRecord(&again))
 	}
-	if old == nil || takenOver != nil || !m.sameMetadata(old) {
+	if c.from == nil || !m.sameMetadata(c.from) {
 		c.records = append(c.records, g.memberRecord(m))
 	}
 	forgotten, resolve, err := g.reregex(old, m, now)
@@ -140,7 +146,7 @@ func (g *Group) change(old, takenOver, m *Member, now time.Time) (*change, error
 	}
 	c.records, c.resolve = append(c.records, forgotten...), resolve
 	c.epoch = g.epoch
-	hash, changed := g.hash, g.epoch == 0 || g.readsOther(old, m)
+	hash, changed := g.hash, g.readsOther(old, m) || g.asksOther(old, takenOver, m)
 	if changed || !g.knowsHash() {
 		hash = g.hashWith(old, m)
 	}
@@ -161,7 +167,6 @@ func (c *change) step(owned *assign.Partitions) *Member {
 	target, _ := g.target.Get(c.m.ID)
 	if c.takenOver != nil {
 		target, _ = g.target.Get(c.takenOver.ID)
-		c.records = append(c.records, g.targetRecord(c.m.ID, target))
 	}
 	targetEpoch := g.targetEpoch
 	if c.epoch > targetEpoch && !g.planAssignment(c.now) {
@@ -169,7 +174,7 @@ func (c *change) step(owned *assign.Partitions) *Member {
 		c.records, target, targetEpoch = append(c.records, made...), all[c.m.ID], c.epoch
 	}
 	next := g.reconcile(c.m, target, targetEpoch, owned)
-	if c.old == nil || c.takenOver != nil || !next.equalState(c.old) {
+	if c.from == nil || !next.equalState(c.from) {
 		c.records = append(c.records, g.currentRecord(next))
 		g.noteReconciled(next, c.takenOver, c.epoch, targetEpoch, c.now)
 	}
@@ -189,8 +194,16 @@ func (g *Group) readsOther(old, m *Member) bool {
 	return old.Regex != m.Regex && (m.Regex == "" || known)
 }
 
-// admit finds the member of a request, nil for a new one. A static member that comes back under another id takes over
-// from the one that went.
+// asksOther reports whether the group is to be assigned by another assignor, now that a member asks for one.
+func (g *Group) asksOther(old, takenOver, m *Member) bool {
+	if old == nil {
+		old = &Member{}
+	}
+	return !equalText(old.Assignor, m.Assignor) && g.assignor(g.sortedMembers()) != g.assignor(g.with(m, takenOver))
+}
+
+// admit finds the member of a request, nil for a new one. A static member that comes back, under another id or its own,
+// takes over from the one that went.
 func (g *Group) admit(h *Heartbeat) (m, takenOver *Member, err error) {
 	if err := g.checkRoom(h.MemberID, h.InstanceID); err != nil {
 		return nil, nil, err
@@ -203,7 +216,7 @@ func (g *Group) admit(h *Heartbeat) (m, takenOver *Member, err error) {
 			return nil, nil, kafka.UnknownMemberID.Errorf("the group %q has no member of the instance id %q", g.id, *h.InstanceID)
 		case known && id != h.MemberID && h.MemberEpoch != 0:
 			return nil, nil, kafka.FencedInstanceID.Errorf("the instance id %q of the group %q belongs to another member now", *h.InstanceID, g.id)
-		case known && id != h.MemberID:
+		case known && h.MemberEpoch == 0:
 			before, _ := g.members.Get(id)
 			if before.epoch != leftForNow && before.Classic == nil {
 				return nil, nil, kafka.UnreleasedInstanceID.Errorf("the instance id %q of the group %q belongs to the member %q, which has not left", *h.InstanceID, g.id, id)
@@ -257,10 +270,8 @@ func (h *Heartbeat) update(old *Member) *Member {
 		*m = *old
 	}
 	m.ID, m.ClientID, m.Host, m.Classic = h.MemberID, h.ClientID, h.Host, nil
-	if h.MemberEpoch == 0 && old != nil && old.epoch == leftForNow {
-		m.epoch, m.before = old.before, old.before // where it was before it went
-	} else if old != nil && old.ID != m.ID {
-		m.epoch, m.before = 0, 0 // it has taken over from one that spoke the classic protocol
+	if old != nil && (old.ID != m.ID || old.epoch == leftForNow) {
+		m.epoch, m.before = 0, 0 // it begins anew with what it had
 	}
 	if h.InstanceID != nil {
 		m.Instance = h.InstanceID
@@ -314,7 +325,7 @@ func (g *Group) leave(h *Heartbeat, now time.Time) (*Step, error) {
 	if h.MemberEpoch == leftForNow {
 		g.note(history.LeftForNow, m, 0, now)
 		gone := *m
-		gone.before, gone.epoch, gone.revoking, gone.state = m.epoch, leftForNow, nil, stable
+		gone.epoch, gone.revoking = leftForNow, nil
 		// Who comes back under another id may commit for them in any epoch, the one that went may not any more.
 		gone.since, gone.revokingSince = make([]int32, m.assigned.Len()), nil
 		return &Step{Result: coordinator.Result{Records: []coordinator.Record{g.currentRecord(&gone)}}, Response: response}, nil
@@ -334,13 +345,11 @@ func (g *Group) dismiss(members []*Member, cause history.Event, now time.Time) c
 	var records []coordinator.Record
 	leaving := map[string]int{}
 	for _, m := range members {
+		records = append(records, g.memberTombstones(m.ID)...)
 		leaving[m.Regex]++
 	}
 	for _, regex := range slices.Sorted(maps.Keys(leaving)) {
 		records = append(records, g.forgetRegex(regex, leaving[regex])...)
-	}
-	for _, m := range members {
-		records = append(records, g.memberTombstones(m.ID)...)
 	}
 	epoch := g.epoch + 1
 	records = append(records, g.epochRecord(epoch, g.hashWithout(members)))

@@ -68,7 +68,7 @@ func (m *Member) sameMetadata(o *Member) bool {
 
 // settled reports whether nothing is left to do for a member in the epoch of a target.
 func (m *Member) settled(targetEpoch int32) bool {
-	return m.state == stable && (m.epoch == targetEpoch || m.epoch == leftForNow)
+	return m.state == stable && m.epoch == targetEpoch
 }
 
 // dated lists the epochs of some partitions: those that are in had have theirs in since, all others the last one.

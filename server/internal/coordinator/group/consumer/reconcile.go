@@ -21,6 +21,7 @@ func (g *Group) reconcile(m *Member, target assign.Partitions, targetEpoch int32
 		}
 	}
 	next := *m
+	next.before = m.epoch
 	target = g.readable(m, target) // it may be older than what the member reads
 	next.assigned = m.assigned.Intersect(target)
 	losing := m.assigned.Minus(next.assigned)
@@ -35,9 +36,7 @@ func (g *Group) reconcile(m *Member, target assign.Partitions, targetEpoch int32
 	next.revoking, next.revokingSince = nil, nil
 	next.assigned = next.assigned.Union(free)
 	next.since = dated(next.assigned, m.assigned, m.since, targetEpoch)
-	if next.epoch != targetEpoch {
-		next.before, next.epoch = m.epoch, targetEpoch
-	}
+	next.epoch = targetEpoch
 	next.state = stable
 	if waits {
 		next.state = unreleased
@@ -52,6 +51,7 @@ func (g *Group) strip(m *Member, owned *assign.Partitions) *Member {
 		return m
 	}
 	next := *m
+	next.before = m.epoch
 	next.assigned, next.since = read, dated(read, m.assigned, m.since, never)
 	if losing := m.revoking.Union(m.assigned.Minus(read)); m.keeps(losing, owned) {
 		next.state, next.revoking = unrevoked, losing

@@ -80,5 +80,6 @@ func (g *Group) Tombstones() []coordinator.Record {
 	}
 	return append(records,
 		coordinator.Record{Key: &wire.ConsumerGroupTargetAssignmentMetadataKey{GroupID: g.id}},
+		coordinator.Record{Key: &wire.ConsumerGroupPartitionMetadataKey{GroupID: g.id}}, // of an older Kafka, which may have written one
 		coordinator.Record{Key: &wire.ConsumerGroupMetadataKey{GroupID: g.id}})
 }

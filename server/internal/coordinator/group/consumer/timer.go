@@ -37,7 +37,7 @@ func (g *Group) watch(m *Member, timing Timing, now time.Time) {
 // heartbeat comes first.
 func (g *Group) planAssignment(now time.Time) (waits bool) {
 	at := time.UnixMilli(g.targetMs).Add(g.env.Timing(g.id).AssignmentInterval)
-	if g.targetEpoch == 0 || !at.After(now) {
+	if g.targetMs == 0 || !at.After(now) {
 		g.env.Timers.Cancel(g.timer(timerAssign, ""))
 		return false
 	}
