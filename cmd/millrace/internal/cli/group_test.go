@@ -195,7 +195,7 @@ func TestGroupsOfTheConsumerProtocol(t *testing.T) {
 	if len(d.Partitions) != 2 || *d.Partitions[1].Lag != 0 || *d.Partitions[1].LagSeconds != 0 || d.Lag != 0 || *d.LagSeconds != 0 {
 		t.Errorf("a group that has read everything: %+v", d)
 	}
-	if text := s.run("", "group", "describe", "g"); !strings.Contains(text, "\nEpoch       1\nLag         0 records\n") {
+	if text := s.run("", "group", "describe", "g"); !strings.Contains(text, "\nEpoch       2\nLag         0 records\n") {
 		t.Errorf("printed\n%s", text)
 	}
 	var out, errs bytes.Buffer
