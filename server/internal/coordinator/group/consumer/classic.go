@@ -120,6 +120,9 @@ func (g *Group) ClassicJoin(j *Join, now time.Time) coordinator.Result {
 	if err != nil {
 		return refuse("", err)
 	}
+	if len(c.resolve) > 0 {
+		g.env.EndResolve(g.id) // it does not begin here: the next heartbeat of who reads by one sees to it
+	}
 	var res coordinator.Result
 	var next *Member
 	owned, back := g.partitionsOf(said), false
