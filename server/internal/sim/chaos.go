@@ -38,7 +38,7 @@ func (w *world) begin() {
 		w.createTopic(fmt.Sprintf("t%d", i), 1+w.dice.IntN(4))
 	}
 	for i := range 1 + w.dice.IntN(3) {
-		g := &theGroup{name: fmt.Sprintf("g%d", i), consumer: w.chance(0.5), topics: []string{"t0", "t1", "t2"}[:1+w.dice.IntN(3)]}
+		g := &theGroup{name: fmt.Sprintf("g%d", i), protocol: pick(w, []protocol{classic, consumer, either}), topics: []string{"t0", "t1", "t2"}[:1+w.dice.IntN(3)]}
 		w.groups = append(w.groups, g)
 		for range 1 + w.dice.IntN(3) {
 			w.addMember(g)
@@ -77,12 +77,12 @@ func (w *world) addMember(g *theGroup) {
 	if w.chance(0.2) {
 		c.topics = g.topics[:1]
 	}
-	if w.chance(0.3) {
+	if w.chance(0.3) && g.protocol != either {
 		instance := pick(w, []string{"i1", "i2"})
 		c.instance = &instance
 	}
 	var m member
-	if g.consumer {
+	if g.protocol == consumer || g.protocol == either && w.chance(0.5) {
 		if w.chance(0.25) {
 			c.regex = pick(w, regexes)
 		}
@@ -93,7 +93,7 @@ func (w *world) addMember(g *theGroup) {
 		}
 		m = &classicMember{client: c}
 	}
-	w.say("%s comes as %q and reads %v", c.name, c.instanceID(), m.connection().reads())
+	w.say("%s comes as %q, a %T, and reads %v", c.name, c.instanceID(), m, m.connection().reads())
 	w.members = append(w.members, m)
 	m.connection().later(w.between(time.Millisecond, time.Second), m.step)
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/millrace-io/millrace/internal/wire"
 	"github.com/millrace-io/millrace/kafka"
 	"github.com/millrace-io/millrace/server/internal/coordinator"
+	"github.com/millrace-io/millrace/server/internal/coordinator/group"
 	"github.com/millrace-io/millrace/server/internal/coordinator/memlog"
 	"github.com/millrace-io/millrace/server/internal/metadata"
 )
@@ -28,19 +29,24 @@ func (w *world) checkOwners() {
 	}
 	holders := map[held]string{}
 	for _, m := range w.members {
-		m, ok := m.(*consumerMember)
-		if !ok || m.dead {
-			continue
+		c := m.connection()
+		var id string
+		var has []owned
+		switch m := m.(type) {
+		case *consumerMember:
+			id, has = m.id, m.owned
+		case *classicMember:
+			id, has = m.id, m.ownedByID()
 		}
-		if _, counts := w.ledger.members[memberKey(m.in.name, m.id)]; !counts {
+		if _, counts := w.ledger.members[memberKey(c.in.name, id)]; c.dead || !counts {
 			continue // fenced, and about to hear of it
 		}
-		for _, o := range m.owned {
-			key := held{m.in.name, o}
+		for _, o := range has {
+			key := held{c.in.name, o}
 			if other, taken := holders[key]; taken {
-				w.fail("a partition has one owner", "%s and %s of %s both own %s/%d", other, m.name, m.in.name, w.nameOf(o.topic), o.index)
+				w.fail("a partition has one owner", "%s and %s of %s both own %s/%d", other, c.name, c.in.name, w.nameOf(o.topic), o.index)
 			}
-			holders[key] = m.name
+			holders[key] = c.name
 		}
 	}
 }
@@ -81,7 +87,7 @@ func (w *world) reached(g *theGroup, member string, epoch int32) {
 func (w *world) assigned(g *theGroup, member, identity string, generation int32, partitions []string) {
 	w.ledger.catchUp()
 	g.newestID, g.newestEpoch = member, generation
-	if !w.ledger.reached[reachedKey(g.name, generation)] {
+	if !w.ledger.reached[reachedKey(g.name, generation)] && !w.ledger.reached[reachedKey(memberKey(g.name, member), generation)] {
 		w.fail("nothing is answered before it is committed", "%s of %s got its assignment of generation %d", member, g.name, generation)
 	}
 	for _, of := range partitions {
@@ -197,7 +203,7 @@ func (w *world) checkReload() {
 			w.fail("a reload finds the state that was", "offsets of %s: %v, and after it %v", g.name, before.offsets, after.offsets)
 		}
 		// The members of a classic group are stored when it is stable.
-		if (g.consumer || before.state == "Stable") && before.members != after.members {
+		if (before.kind == group.Consumer || before.state == "Stable") && before.members != after.members {
 			w.fail("a reload finds the state that was", "members of %s: %s, and after it %s", g.name, before.members, after.members)
 		}
 		want := map[string]int64{}

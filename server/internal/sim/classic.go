@@ -26,6 +26,17 @@ type classicMember struct {
 
 func (m *classicMember) owns() []string { return m.owned }
 
+// ownedByID are the partitions that the member takes for its own, of topics that there are.
+func (m *classicMember) ownedByID() (list []owned) {
+	for _, of := range m.owned {
+		topic, partition := parsePlace(of)
+		if id, there := m.w.topics[topic]; there {
+			list = append(list, owned{id, partition})
+		}
+	}
+	return list
+}
+
 // identity is what a member is known by in its group, over all its lives.
 func (m *classicMember) identity(id string) string {
 	if m.instance != nil {
@@ -141,7 +152,7 @@ func (m *classicMember) sync(joined *wire.JoinGroupResponse) {
 		m.w.c.SyncGroup(request, func(r *wire.SyncGroupResponse, err error) {
 			var owned []string
 			if err == nil {
-				owned = strings.Fields(string(r.Assignment))
+				owned = m.w.assignment(r.Assignment)
 				m.w.assigned(m.in, request.MemberID, m.identity(request.MemberID), request.GenerationID, owned)
 			}
 			answer(func() { m.synced(owned, err) })
@@ -170,9 +181,42 @@ func (m *classicMember) assign(members []wire.JoinGroupResponseMembers) []wire.S
 	}
 	var list []wire.SyncGroupRequestAssignments
 	for _, o := range members {
-		list = append(list, wire.SyncGroupRequestAssignments{MemberID: o.MemberID, Assignment: []byte(strings.Join(given[o.MemberID], " "))})
+		list = append(list, wire.SyncGroupRequestAssignments{MemberID: o.MemberID, Assignment: assignmentOf(given[o.MemberID])})
 	}
 	return list
+}
+
+// assignmentOf writes an assignment as clients do.
+func assignmentOf(partitions []string) []byte {
+	a := wire.NewConsumerProtocolAssignment()
+	for _, of := range partitions {
+		topic, partition := parsePlace(of)
+		if n := len(a.AssignedPartitions); n == 0 || a.AssignedPartitions[n-1].Topic != topic {
+			a.AssignedPartitions = append(a.AssignedPartitions, wire.ConsumerProtocolAssignmentAssignedPartitions{Topic: topic})
+		}
+		last := &a.AssignedPartitions[len(a.AssignedPartitions)-1]
+		last.Partitions = append(last.Partitions, partition)
+	}
+	return a.AppendTo([]byte{0, 0}, 0)
+}
+
+// assignment reads an assignment, which has come from another client or from the coordinator. No bytes are none.
+func (w *world) assignment(bytes []byte) (partitions []string) {
+	if len(bytes) == 0 {
+		return nil
+	}
+	a := wire.NewConsumerProtocolAssignment()
+	r := wire.NewReader(bytes[2:])
+	a.Decode(r, int16(bytes[1]))
+	if err := r.Err(); err != nil {
+		w.fail("an assignment can be read", "%v", err)
+	}
+	for _, t := range a.AssignedPartitions {
+		for _, p := range t.Partitions {
+			partitions = append(partitions, fmt.Sprintf("%s/%d", t.Topic, p))
+		}
+	}
+	return partitions
 }
 
 // readsOf are the topics in a member's metadata.

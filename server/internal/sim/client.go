@@ -42,7 +42,7 @@ type client struct {
 // theGroup is a group with what its members do.
 type theGroup struct {
 	name     string
-	consumer bool
+	protocol protocol
 	topics   []string
 	members  int // so far
 	// newest is who was last told of a generation or epoch: a planted bug speaks in its name.
@@ -50,6 +50,15 @@ type theGroup struct {
 	newestEpoch int32
 	holder      map[string]string // the member that was last told that it has an instance id
 }
+
+// protocol is what the members of a group speak.
+type protocol uint8
+
+const (
+	classic protocol = iota
+	consumer
+	either // each member what it likes: the group goes from one to the other and back (KIP-848)
+)
 
 func (g *theGroup) holds(instance, member string) {
 	if g.holder == nil {

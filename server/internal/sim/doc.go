@@ -14,6 +14,10 @@
 //	chaos.go     what goes wrong, and how a run ends
 //	bug.go       bugs that are planted on purpose, to see that they are found
 //
+// Groups speak the classic protocol, or the consumer protocol, or each member what it likes: then the group goes from one
+// to the other and back. The groups' topic has one to three partitions; topics come, grow, go, and come again by the same
+// name; groups and offsets are deleted, and offsets expire.
+//
 // What goes over one connection stays in order, as TCP keeps it: the consumer protocol rests on that.
 //
 // A run goes wrong for a while, then everything heals, and within a bounded time every group must be stable, with an

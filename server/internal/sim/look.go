@@ -12,6 +12,7 @@ import (
 
 // view is a group from outside.
 type view struct {
+	kind    string // of Kafka's
 	state   string
 	offsets map[string]int64
 	members string
@@ -38,20 +39,17 @@ func look(c *group.Coordinator, g *theGroup) (v view, ready bool) {
 		}
 		return err == nil
 	}
-	if g.consumer {
-		c.ConsumerGroupDescribe(g.name, func(one wire.ConsumerGroupDescribeResponseGroups, err error) {
-			if there(err) {
-				v.state, v.members = one.GroupState, text(one)
-			}
-		})
-	} else {
-		c.DescribeGroup(g.name, func(one wire.DescribeGroupsResponseGroups, err error) {
-			if there(err) {
-				v.state, v.members = one.GroupState, text(one.Members)
-			}
-		})
-	}
-	return v, answers == 2
+	c.ConsumerGroupDescribe(g.name, func(one wire.ConsumerGroupDescribeResponseGroups, err error) {
+		if there(err) {
+			v.kind, v.state, v.members = group.Consumer, one.GroupState, text(one)
+		}
+	})
+	c.DescribeGroup(g.name, func(one wire.DescribeGroupsResponseGroups, err error) {
+		if there(err) {
+			v.kind, v.state, v.members = group.Classic, one.GroupState, text(one.Members)
+		}
+	})
+	return v, answers == 3
 }
 
 // text writes a description so that it can be compared: what is empty is the same as nothing, as it is on the wire.

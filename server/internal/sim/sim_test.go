@@ -73,7 +73,7 @@ func TestSeeds(t *testing.T) {
 	for seed, err := range failed {
 		t.Errorf("%v\nto see it again: SIM_SEED=%d SIM_SEEDS=1 go test -run TestSeeds ./server/internal/sim", err, seed)
 	}
-	if ran > 10 && (sum.Commits == 0 || sum.Reloads == 0 || sum.Deletions == 0) {
+	if ran > 10 && (sum.Commits == 0 || sum.Reloads == 0) || ran > 100 && sum.Deletions == 0 {
 		t.Errorf("no commit or deletion was acknowledged, or no reload compared: %+v", sum)
 	}
 	t.Logf("%d seeds from %d on: %d events, %d crashes, %d lost leaderships, %d deaths, %d acknowledged commits, %d groups deleted, %d reloads compared",
