@@ -11,13 +11,11 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/millrace-io/millrace/conformance/node"
 )
 
 // storm is a broker, groups of both protocols that read one topic through it, and what goes wrong with all of them.
 type storm struct {
-	node   *node.Node
+	broker broker
 	dice   *rand.Rand
 	top    *topic
 	groups []*group
@@ -64,9 +62,9 @@ func TestChaos(t *testing.T) {
 func newStorm(t *testing.T, seed uint64) *storm {
 	more := maps.Clone(settings)
 	more["group.consumer.session.timeout.ms"] = fmt.Sprint(stormSession.Milliseconds())
-	n := node.Start(t, more)
-	s := &storm{node: n, dice: rand.New(rand.NewPCG(seed, 3)), members: map[*group][]string{}, stopped: map[string]time.Time{}, done: map[string]int{}}
-	s.top = newTopic(t, n.Addr, "chaos", 8)
+	b, addr := startBroker(t, more)
+	s := &storm{broker: b, dice: rand.New(rand.NewPCG(seed, 3)), members: map[*group][]string{}, stopped: map[string]time.Time{}, done: map[string]int{}}
+	s.top = newTopic(t, addr, "chaos", 8)
 	s.top.write(t, 100)
 	for _, with := range []struct {
 		spec      spec
@@ -167,13 +165,13 @@ func (s *storm) resume(now time.Time) {
 
 // killBroker kills the broker and starts it again. What was acknowledged before is there.
 func (s *storm) killBroker(t *testing.T) {
-	s.node.Kill()
+	s.broker.Kill()
 	s.count("broker killed")
 	var acknowledged []map[int]int64
 	for _, g := range s.groups {
 		acknowledged = append(acknowledged, g.acknowledged())
 	}
-	s.node.Restart(t)
+	s.broker.Restart(t)
 	for i, g := range s.groups {
 		s.kept(t, g, acknowledged[i])
 	}
@@ -181,10 +179,15 @@ func (s *storm) killBroker(t *testing.T) {
 
 // hangBroker stops the broker, for less than a session or for more: then nobody could say in time that he is there.
 func (s *storm) hangBroker(t *testing.T) {
-	s.node.Signal(syscall.SIGSTOP)
+	s.broker.Signal(syscall.SIGSTOP)
 	s.count("broker hung")
+	if againstKafka() {
+		for _, g := range s.groups {
+			g.add(event{time: time.Now().UnixNano(), member: theBroker, kind: "hung"})
+		}
+	}
 	time.Sleep(s.between(500*time.Millisecond, stormSession+3*time.Second)) // how long is the point
-	s.node.Signal(syscall.SIGCONT)
+	s.broker.Signal(syscall.SIGCONT)
 }
 
 func (s *storm) write(t *testing.T) { s.top.write(t, 1+s.dice.IntN(30)) }
@@ -220,7 +223,7 @@ func (s *storm) calm(t *testing.T) {
 		g.shared(t, 0, s.members[g]...)
 		g.finish(t, s.members[g]...)
 	}
-	if err := s.node.Stop(t, 20*time.Second); err != nil {
+	if err := s.broker.Stop(t, time.Minute); err != nil && !againstKafka() { // a JVM always ends so
 		t.Errorf("the broker did not stop in good order: %v", err)
 	}
 }

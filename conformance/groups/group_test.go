@@ -39,12 +39,30 @@ var settings = map[string]string{"group.min.session.timeout.ms": "1000", "group.
 	"group.consumer.heartbeat.interval.ms": "300", "group.consumer.min.heartbeat.interval.ms": "100", "group.consumer.assignment.interval.ms": "0", "group.consumer.min.assignment.interval.ms": "0",
 	"offsets.topic.num.partitions": "5"}
 
+// broker is what the members talk to.
+type broker interface {
+	Kill()
+	Restart(testing.TB)
+	Signal(os.Signal) error
+	Stop(t testing.TB, within time.Duration) error
+}
+
+func againstKafka() bool { return os.Getenv("GROUP_SERVER") == "kafka" }
+
+// startBroker starts Millrace, or Apache Kafka when GROUP_SERVER says so.
+func startBroker(t *testing.T, settings map[string]string) (b broker, addr string) {
+	if againstKafka() {
+		k := oracle.Start(t, settings)
+		return k, k.Addr
+	}
+	n := node.Start(t, settings)
+	return n, n.Addr
+}
+
 // server starts what the members talk to and returns its address.
 func server(t *testing.T) string {
-	if os.Getenv("GROUP_SERVER") == "kafka" {
-		return oracle.Start(t, settings).Addr
-	}
-	return node.Start(t, settings).Addr
+	_, addr := startBroker(t, settings)
+	return addr
 }
 
 // topic is a topic and a client for it.

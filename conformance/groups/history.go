@@ -63,8 +63,11 @@ func parseEvent(member, line string) (event, error) {
 }
 
 // history is what happened to a group, in order. That a member was killed is in it as an event of kind "died", that it
-// was stopped as "hung".
+// was stopped as "hung". The member named theBroker is none: Apache Kafka, after it hung, ends the sessions of those whom
+// it could not hear meanwhile, so its being stopped is noted as well. Millrace does not, and needs no excuse.
 type history []event
+
+const theBroker = "broker"
 
 // owned returns the partitions that each member has at the end.
 func (h history) owned() map[string][]int {
@@ -182,14 +185,15 @@ func (h history) loses(after int, member string, partition int) bool {
 	moved := func(e event) bool {
 		return e.kind != "read" && e.kind != "committed" && slices.Contains(e.partitions, partition)
 	}
+	hung := func(e event) bool { return e.kind == "hung" && (e.member == member || e.member == theBroker) }
 	for i := after; i >= 0 && !(h[i].member == member && moved(h[i])); i-- {
-		late = late || h[i].member == member && h[i].kind == "hung"
+		late = late || hung(h[i])
 	}
 	for _, e := range h[after:] {
 		switch {
-		case e.member != member:
-		case e.kind == "hung":
+		case hung(e):
 			late = true
+		case e.member != member:
 		case e.kind == "died":
 			return late
 		case moved(e):

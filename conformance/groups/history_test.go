@@ -43,6 +43,10 @@ func TestHistory(t *testing.T) {
 			a: hung
 			b: 2 assigned 0
 			a: 3 revoked 0`, ""},
+		"the broker hung, and it died before it heard": {`a: 1 assigned 0
+			broker: hung
+			b: 2 assigned 0
+			a: 3 died`, ""},
 		"hung before it had it": {`a: hung
 			a: 1 assigned 0
 			b: 2 assigned 0
