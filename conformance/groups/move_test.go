@@ -109,6 +109,25 @@ func populate(t *testing.T, top *topic, by string) {
 		full.kill(t, "franz-go/a")
 		full.kill(t, "confluent-kafka-go/static")
 	}
+	// A group with a member of each protocol, and one that has gone back to the classic one.
+	for _, name := range []string{"mixed", "back"} {
+		g := newGroup(t, top, fmt.Sprint(by, ".", name), spec{assignor: "range", session: 4 * time.Minute})
+		next := g.spec
+		next.protocol = "consumer"
+		g.join(t, "franz-go/old")
+		g.shared(t, 100, "franz-go/old")
+		g.joinAs(t, "confluent-kafka-go/new", next)
+		g.shared(t, 50, "franz-go/old", "confluent-kafka-go/new")
+		g.readAll(t)
+		g.committed(t)
+		if name == "back" {
+			g.leave(t, "confluent-kafka-go/new")
+			g.shared(t, 100, "franz-go/old")
+		} else {
+			g.kill(t, "confluent-kafka-go/new")
+		}
+		g.kill(t, "franz-go/old")
+	}
 }
 
 // portrait renders all that a server tells of its groups, a line each.
