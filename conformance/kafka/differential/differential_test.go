@@ -30,9 +30,10 @@ var (
 )
 
 // settings are those of both servers beside the defaults. The records of plans are years old, to tell their timestamps
-// from those of a clock: nothing must delete them for it. Groups are assigned at once, in the request that asks for it.
+// from those of a clock: nothing must delete them for it. Groups are assigned at once, in the request that asks for it, and
+// none is looked through for what is to go while a run lasts: that comes to each server at a time of its own.
 var settings = map[string]string{"log.retention.ms": "-1", "offsets.topic.num.partitions": "1", "group.consumer.assignment.interval.ms": "0",
-	"group.consumer.assignor.offload.enable": "false"}
+	"group.consumer.assignor.offload.enable": "false", "offsets.retention.check.interval.ms": "86400000"}
 
 // sequences is how many sequences a run takes where no flag says: SEQUENCES in the environment, or 2.
 func sequences() int {
