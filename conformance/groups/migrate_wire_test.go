@@ -70,17 +70,6 @@ type wired struct {
 	generations map[string]int32
 	instances   map[string]*string
 	said        []string
-	// fresh groups were not classic ones with members before. Kafka begins them in epoch 1, so that the first member is in
-	// 2, and we in 0: what epochs they are in is left out.
-	fresh bool
-}
-
-// epoch is an epoch in words.
-func (w *wired) epoch(n int32) string {
-	if w.fresh && n > 0 {
-		return "?"
-	}
-	return fmt.Sprint(n)
 }
 
 func (w *wired) say(format string, args ...any) {
@@ -208,7 +197,7 @@ func (w *wired) beats(who, group string, epoch int32, owned ...int32) {
 	if response.ErrorCode == kerr.GroupIDNotFound.Code && response.ErrorMessage != nil && epoch == 0 {
 		message = " " + *response.ErrorMessage
 	}
-	w.say("%s beats: %s%s, epoch %s, %s", who, code(response.ErrorCode), message, w.epoch(response.MemberEpoch), told)
+	w.say("%s beats: %s%s, epoch %d, %s", who, code(response.ErrorCode), message, response.MemberEpoch, told)
 }
 
 func (w *wired) leave(group string, members ...kmsg.LeaveGroupRequestMember) {
@@ -260,12 +249,12 @@ func (w *wired) portrays(group string) {
 			}
 			for label, id := range w.ids {
 				if id == m.MemberID {
-					members = append(members, fmt.Sprintf("%s%s of type %d in %s reads %v has %d", label, instance, m.MemberType, w.epoch(m.MemberEpoch), m.SubscribedTopics, has))
+					members = append(members, fmt.Sprintf("%s%s of type %d in %d reads %v has %d", label, instance, m.MemberType, m.MemberEpoch, m.SubscribedTopics, has))
 				}
 			}
 		}
 		slices.Sort(members)
-		w.say("described: %s %s, epoch %s, assigned in %s by %q: %s", code(g.ErrorCode), g.State, w.epoch(g.Epoch), w.epoch(g.AssignmentEpoch), g.AssignorName, strings.Join(members, "; "))
+		w.say("described: %s %s, epoch %d, assigned in %d by %q: %s", code(g.ErrorCode), g.State, g.Epoch, g.AssignmentEpoch, g.AssignorName, strings.Join(members, "; "))
 	}
 }
 
@@ -356,7 +345,6 @@ func refuse(w *wired) {
 	w.syncs("a", "g", w.leads("a", "", 0))
 	w.beats("c", "g", 0)
 	w.portrays("g")
-	w.fresh = true
 	w.beats("d", "h", 0)
 	w.joins("x", "h", nil)
 	w.joins("x", "h", func(r *kmsg.JoinGroupRequest) { r.MemberID = "nobody" })
@@ -366,7 +354,6 @@ func refuse(w *wired) {
 
 // empties lets groups without members go either way.
 func (w *wired) empties() {
-	w.fresh = true
 	w.beats("e", "empty", 0)
 	w.beats("e", "empty", -1)
 	w.portrays("empty")
