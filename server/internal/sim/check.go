@@ -36,7 +36,7 @@ func (w *world) checkOwners() {
 		case *consumerMember:
 			id, has = m.id, m.owned
 		case *classicMember:
-			id, has = m.id, m.ownedByID()
+			id, has = m.id, m.byID
 		}
 		if _, counts := w.ledger.members[memberKey(c.in.name, id)]; c.dead || !counts {
 			continue // fenced, and about to hear of it

@@ -17,6 +17,8 @@ type classicMember struct {
 	generation int32
 	stable     bool
 	owned      []string
+	// byID is owned as it was meant: a topic may go, and another come by its name.
+	byID []owned
 	// seen are the partitions that the leader has shared out: when others are there, it calls for a rebalance.
 	leads bool
 	seen  string
@@ -26,11 +28,11 @@ type classicMember struct {
 
 func (m *classicMember) owns() []string { return m.owned }
 
-// ownedByID are the partitions that the member takes for its own, of topics that there are.
-func (m *classicMember) ownedByID() (list []owned) {
-	for _, of := range m.owned {
+// byID finds partitions of the topics that there are.
+func (w *world) byID(partitions []string) (list []owned) {
+	for _, of := range partitions {
 		topic, partition := parsePlace(of)
-		if id, there := m.w.topics[topic]; there {
+		if id, there := w.topics[topic]; there {
 			list = append(list, owned{id, partition})
 		}
 	}
@@ -70,7 +72,10 @@ func (w *world) layout(topics []string) string {
 }
 
 // rejoin gives everything up and joins.
-func (m *classicMember) rejoin() { m.stable, m.leads, m.owned = false, false, nil; m.step() }
+func (m *classicMember) rejoin() {
+	m.stable, m.leads, m.owned, m.byID = false, false, nil, nil
+	m.step()
+}
 
 func (m *classicMember) soon() {
 	m.later(m.w.between(50*time.Millisecond, 500*time.Millisecond), m.step)
@@ -155,7 +160,8 @@ func (m *classicMember) sync(joined *wire.JoinGroupResponse) {
 				owned = m.w.assignment(r.Assignment)
 				m.w.assigned(m.in, request.MemberID, m.identity(request.MemberID), request.GenerationID, owned)
 			}
-			answer(func() { m.synced(owned, err) })
+			byID := m.w.byID(owned)
+			answer(func() { m.synced(owned, byID, err) })
 		})
 	}, m.soon)
 }
@@ -230,10 +236,10 @@ func (w *world) readsOf(metadata []byte) []string {
 	return s.Topics
 }
 
-func (m *classicMember) synced(owned []string, err error) {
-	m.w.say("%s: sync: %v %v", m.name, kafka.CodeOf(err), owned)
+func (m *classicMember) synced(partitions []string, byID []owned, err error) {
+	m.w.say("%s: sync: %v %v", m.name, kafka.CodeOf(err), partitions)
 	if err == nil {
-		m.stable, m.owned = true, owned
+		m.stable, m.owned, m.byID = true, partitions, byID
 		m.later(heartbeatInterval, m.step)
 		return
 	}
@@ -274,7 +280,7 @@ func (m *classicMember) heard(err error) {
 
 func (m *classicMember) leave() {
 	request := &wire.LeaveGroupRequest{GroupID: m.in.name, Members: []wire.LeaveGroupRequestMembers{{MemberID: m.id, GroupInstanceID: m.instance}}}
-	m.stable, m.owned, m.leads = false, nil, false
+	m.stable, m.owned, m.byID, m.leads = false, nil, nil, false
 	m.ask("leave", 0, writeTimeout, func(answer answer) {
 		m.w.c.LeaveGroup(request, func(*wire.LeaveGroupResponse, error) { answer(func() {}) })
 	}, func() {})
