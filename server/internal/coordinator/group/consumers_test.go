@@ -84,7 +84,7 @@ func (w *world) owned(text string) []wire.ConsumerGroupHeartbeatRequestTopicPart
 	return list
 }
 
-// beat LABEL GROUP [epoch=] [topics=t+u] [regex=] [hidden=t+u] [owns=t/0+1,u/0] [instance=] [rack=] [assignor=] [as=] [v=]: the
+// beat LABEL GROUP [epoch=] [topics=t+u] [regex=] [hidden=t+u] [owns=t/0+1,u/0] [instance=] [rack=] [assignor=] [as=] [v=] [often]: the
 // first one of a member, or one with epoch=0, joins. The hidden topics are those that the member may not know of.
 func (w *world) beat(args []string, o options) {
 	m := w.member(args[0])
@@ -134,7 +134,7 @@ func (w *world) beat(args []string, o options) {
 		}
 		m.id, m.generation = *r.MemberID, r.MemberEpoch
 		often := ""
-		if r.HeartbeatIntervalMs != 5000 && r.MemberEpoch >= 0 {
+		if slices.Contains(args, "often") {
 			often = fmt.Sprintf(", beats every %d ms", r.HeartbeatIntervalMs)
 		}
 		w.say("%s: epoch %d%s%s", args[0], r.MemberEpoch, w.assignment(r.Assignment), often)

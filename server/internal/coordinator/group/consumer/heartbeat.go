@@ -103,7 +103,7 @@ func (g *Group) Heartbeat(h *Heartbeat, now time.Time) (*Step, error) {
 	g.watch(next, timing, now)
 
 	response := wire.NewConsumerGroupHeartbeatResponse()
-	response.MemberID, response.MemberEpoch, response.HeartbeatIntervalMs = &next.ID, next.epoch, int32(timing.HeartbeatInterval.Milliseconds())
+	response.MemberID, response.MemberEpoch, response.HeartbeatIntervalMs = &next.ID, next.epoch, int32(c.pace(timing).Milliseconds())
 	full := h.RebalanceTimeoutMs != -1 && (h.SubscribedTopicNames != nil || h.SubscribedTopicRegex != nil) && h.TopicPartitions != nil
 	if h.MemberEpoch == 0 || full || old == nil || !next.assigned.Equal(old.assigned) {
 		response.Assignment = &wire.ConsumerGroupHeartbeatResponseAssignment{}
@@ -125,6 +125,9 @@ type change struct {
 	records []coordinator.Record
 	resolve []string
 	epoch   int32 // of the group
+	// targetEpoch is that of the newest target, which was made at targetAt, once step has been taken.
+	targetEpoch int32
+	targetAt    time.Time
 }
 
 // change takes in what a member says, and lets the group go to another epoch if that matters to the others.
@@ -168,15 +171,16 @@ func (c *change) step(owned *assign.Partitions) *Member {
 	if c.takenOver != nil {
 		target, _ = g.target.Get(c.takenOver.ID)
 	}
-	targetEpoch := g.targetEpoch
-	if c.epoch > targetEpoch && !g.planAssignment(c.now) {
+	c.targetEpoch, c.targetAt = g.targetEpoch, time.UnixMilli(g.targetMs)
+	if c.epoch > c.targetEpoch && !g.planAssignment(c.now) {
 		made, all := g.retarget(g.with(c.m, c.takenOver), g.topics(c.old, c.m, g.matches), c.epoch, c.now)
-		c.records, target, targetEpoch = append(c.records, made...), all[c.m.ID], c.epoch
+		c.records, target = append(c.records, made...), all[c.m.ID]
+		c.targetEpoch, c.targetAt = c.epoch, c.now
 	}
-	next := g.reconcile(c.m, target, targetEpoch, owned)
+	next := g.reconcile(c.m, target, c.targetEpoch, owned)
 	if c.from == nil || !next.equalState(c.from) {
 		c.records = append(c.records, g.currentRecord(next))
-		g.noteReconciled(next, c.takenOver, c.epoch, targetEpoch, c.now)
+		g.noteReconciled(next, c.takenOver, c.epoch, c.targetEpoch, c.now)
 	}
 	return next
 }
