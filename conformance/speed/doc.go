@@ -10,6 +10,7 @@
 //
 //	KLOAD=… KFLOOR=… go test ./speed -run '^$' -bench Race -benchtime 1x -timeout 2h
 //	go test ./speed -run '^$' -bench Footprint -benchtime 1x -timeout 30m
+//	go test ./speed -run '^$' -bench Groups -benchtime 1x -timeout 1h
 //
 // ROUNDS says how often (5), ROWS which rows (a regular expression), SECONDS how long each takes (3), KAFKA=no leaves
 // Apache Kafka out.
