@@ -47,15 +47,13 @@ type waiter struct {
 }
 
 // Buffers come in sizes 4, 5, 6, 7 KiB, 8, 10, 12, 14 KiB and so on: at most a quarter is wasted. Buffers beyond
-// maxClassBytes are made for one use, since one of them would be all that is kept. A producer that fills eight
-// partitions sends 8 MB at a time, and clearing as much for each request would be a tenth of what the request costs.
+// maxClassBytes are made for one use: a hundred of them kept would be the whole budget.
 const (
 	minClassBits  = 12
-	maxClassBits  = 24
+	maxClassBits  = 20
 	numClasses    = (maxClassBits-minClassBits)*4 + 1
 	maxClassBytes = 1 << maxClassBits
-	maxIdleBytes  = 1 << maxClassBits
-	largeClass    = (20 - minClassBits) * 4 // from 1 MiB
+	maxIdleBytes  = 8 << 20
 )
 
 // classOf returns the class that holds n bytes, 0 < n <= maxClassBytes, and its size.
@@ -257,36 +255,20 @@ func (b *Budget) sizeOf(n int) (class, size int) {
 
 // buffer makes or finds a buffer whose bytes have been taken.
 func (b *Budget) buffer(class, size, n int) *Buffer {
-	buf := b.find(class, size)
+	var buf *Buffer
+	if class >= 0 {
+		b.mu.Lock()
+		if len(b.free[class]) > 0 {
+			buf = b.pop(class)
+		}
+		b.mu.Unlock()
+	}
 	if buf == nil {
 		buf = &Buffer{budget: b, full: make([]byte, size), class: class}
 	}
 	buf.n = n
 	buf.lent.Store(true)
 	return buf
-}
-
-// find returns an idle buffer of the class, or nil. While memory is ample one up to four times as large does as well:
-// the requests of one client are not all of one class, and to clear a new buffer costs more than to lend one too large.
-// It counts in full.
-func (b *Budget) find(class, size int) *Buffer {
-	if class < 0 {
-		return nil
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	last := class
-	if b.inUse <= b.limit/2 {
-		last = min(class+8, numClasses-1)
-	}
-	for c := class; c <= last; c++ {
-		if len(b.free[c]) > 0 {
-			buf := b.pop(c)
-			b.inUse += int64(len(buf.full) - size) // was idle: the sum of both has not grown
-			return buf
-		}
-	}
-	return nil
 }
 
 // Bytes is the buffer, as long as was asked for. It is the borrower's until Release.
@@ -313,12 +295,6 @@ func (buf *Buffer) Release() {
 	size := int64(len(buf.full))
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	// The large ones make room for each other: what was used last is what is wanted next.
-	for class := numClasses - 1; buf.class >= largeClass && class >= largeClass && b.idle+size > b.maxIdle; class-- {
-		for len(b.free[class]) > 0 && b.idle+size > b.maxIdle {
-			b.pop(class)
-		}
-	}
 	// Kept only when it fits beside what is in use once this one is given back, and nobody waits.
 	if buf.class >= 0 && b.idle+size <= b.maxIdle && b.inUse+b.idle <= b.limit && b.waiting.Len() == 0 {
 		b.free[buf.class] = append(b.free[buf.class], buf)

@@ -12,7 +12,7 @@ import (
 
 func TestClassesHoldTheirSizes(t *testing.T) {
 	last := -1
-	for n := 1; n <= maxClassBytes; n += 1 + n>>12 { // far smaller steps than classes; powers of two are among them
+	for n := 1; n <= maxClassBytes; n++ {
 		class, size := classOf(n)
 		if size < n || class < last || class > last+1 || class >= numClasses {
 			t.Fatalf("%d bytes: class %d of %d bytes after class %d", n, class, size, last)
@@ -238,40 +238,4 @@ func TestOnShort(t *testing.T) {
 	if used := b.InUse(); used != 0 {
 		t.Errorf("%d bytes are in use at the end", used)
 	}
-}
-
-// The requests of a producer that fills several partitions are large and of many sizes. After the first few, none of
-// them makes a buffer.
-func TestLargeRequestsOfAnySizeUseWhatIsThere(t *testing.T) {
-	b := New(256 << 20)
-	rnd := rand.New(rand.NewPCG(1, 1))
-	made := map[*byte]bool{}
-	for i := range 1000 {
-		buf, err := b.Get(context.Background(), 2<<20+rnd.IntN(6<<20))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if s := b.Stats(); s.InUse != int64(buf.Cap()) {
-			t.Fatalf("%d bytes lent, %d in use", buf.Cap(), s.InUse)
-		}
-		if first := &buf.Bytes()[0]; !made[first] {
-			made[first] = true
-			if i > 100 {
-				t.Errorf("request %d makes buffer %d", i, len(made))
-			}
-		}
-		buf.Release()
-	}
-}
-
-// When memory is short a buffer costs what was asked for.
-func TestNothingLargerIsLentWhileMemoryIsShort(t *testing.T) {
-	b := New(1 << 20)
-	buf, _ := b.Get(context.Background(), 100<<10)
-	rest, _ := b.Get(context.Background(), 500<<10)
-	buf.Release()
-	if small, _ := b.Get(context.Background(), 50<<10); small.Cap() >= 100<<10 {
-		t.Errorf("%d bytes were lent for 50 KiB", small.Cap())
-	}
-	rest.Release()
 }
