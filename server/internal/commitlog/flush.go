@@ -18,6 +18,7 @@ import (
 type Flush struct {
 	log        *Log
 	end        int64 // durable below, when it succeeds
+	at         mark  // where the end is, if that is known: a file may be longer already, by an append under way
 	generation uint32
 	n          int
 	first      [2]flushPart
@@ -41,8 +42,8 @@ func (f *Flush) part(i int) *flushPart {
 	return &f.more[i-len(f.first)]
 }
 
-// BeginFlush begins a flush; false when all is durable already. mu is not needed: an append shows its bytes and its
-// offset in one step.
+// BeginFlush begins a flush; false when all is durable already. mu is not needed: an append shows its offset after its
+// bytes.
 func (l *Log) BeginFlush() (Flush, bool) {
 	l.view.Lock()
 	defer l.view.Unlock()
@@ -51,6 +52,7 @@ func (l *Log) BeginFlush() (Flush, bool) {
 		return Flush{}, false
 	}
 	f := Flush{log: l, end: l.end.Load(), generation: l.generation, dirSeq: h.dirSeq, syncDir: h.dirSeq != h.dirSynced, created: h.created, epochs: h.epochs.changed}
+	f.at, _ = h.marks.find(f.end)
 	for _, seg := range h.dirty {
 		p := flushPart{seg, seg.Size()}
 		if f.n < len(f.first) {
@@ -174,9 +176,8 @@ func (l *Log) EndFlush(f Flush, err error) (flushed int64) {
 	}
 	if f.end > l.flushed.Load() {
 		l.flushed.Store(f.end)
-		if f.n > 0 {
-			p := f.part(f.n - 1)
-			h.marks.add(mark{offset: f.end, seg: p.seg, position: p.size})
+		if f.at.seg != nil && f.at.offset == f.end {
+			h.marks.add(f.at) // up to here consumers may read now
 		}
 	}
 	return l.flushed.Load()

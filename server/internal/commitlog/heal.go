@@ -3,10 +3,17 @@ package commitlog
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 
 	"github.com/millrace-io/millrace/internal/record"
 	"github.com/millrace-io/millrace/server/internal/commitlog/segment"
 )
+
+// again reports whether to look once more after an attempt, counted from 0, that ended with an error: the segment was
+// taken out while it was looked at, and its files are gone; or an index was healed.
+func (l *Log) again(attempt int, err error) bool {
+	return attempt < 3 && (errors.Is(err, fs.ErrNotExist) || l.heal(err))
+}
 
 // heal rebuilds the indexes of the segment that an error says are corrupt, and reports whether to try again. Kafka's
 // indexes have no checksum: each entry that is used is compared with the batch that it leads to.

@@ -1,10 +1,8 @@
 package commitlog
 
 import (
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"math"
 
 	"github.com/millrace-io/millrace/internal/wire"
@@ -78,7 +76,7 @@ func (l *Log) Read(offset int64, maxBytes int, limit int64, minOne bool) (Slice,
 			return s, err
 		}
 		// Retention or truncation may have taken the segment away under us: then the offsets tell.
-		if attempt < 3 && (errors.Is(err, fs.ErrNotExist) || l.heal(err)) {
+		if l.again(attempt, err) {
 			continue
 		}
 		return Slice{}, ioError(fmt.Errorf("read %s at offset %d: %w", l.tp, offset, err))
@@ -206,7 +204,15 @@ func (r *fileRange) File() (fd uintptr, pos int64, ok bool) {
 func (r *fileRange) Release() { r.handle.Release() }
 
 // AbortedTxns lists the aborted transactions that a reader of committed records needs to know of to read [from, to).
-func (l *Log) AbortedTxns(from, to int64) ([]AbortedTxn, error) {
+func (l *Log) AbortedTxns(from, to int64) (all []AbortedTxn, err error) {
+	for attempt := 0; ; attempt++ {
+		if all, err = l.abortedTxns(from, to); !l.again(attempt, err) {
+			return all, err
+		}
+	}
+}
+
+func (l *Log) abortedTxns(from, to int64) ([]AbortedTxn, error) {
 	h, err := l.wake()
 	if err != nil {
 		return nil, err

@@ -1,8 +1,10 @@
 package commitlog
 
 import (
+	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -228,5 +230,44 @@ func TestUnusedLogIsNeverSynced(t *testing.T) {
 				t.Errorf("topic id %v, %v", id, err)
 			}
 		})
+	}
+}
+
+// onWait is a limiter that does something when it is asked for the first time.
+type onWait struct {
+	once sync.Once
+	do   func()
+}
+
+func (w *onWait) Wait(context.Context, int) error {
+	w.once.Do(w.do)
+	return nil
+}
+
+// A scrub takes hours, and retention goes on meanwhile: what it takes away is not missing.
+func TestRetentionUnderAScrub(t *testing.T) {
+	l := segmented(t, vfs.NewMem(), 6)
+	err := l.Scrub(t.Context(), &onWait{do: func() {
+		c := l.Config()
+		c.RetentionBytes = 2 * l.Size() / 6
+		l.SetConfig(c)
+		for range 2 { // out of the log, and off the disk
+			if _, err := l.Retain(t0.Add(time.Hour), 6); err != nil {
+				t.Error(err)
+			}
+			mustFlush(t, l)
+			if _, err := l.PrepareCheckpoint(); err != nil {
+				t.Error(err)
+			}
+		}
+		if l.StartOffset() != 4 {
+			t.Errorf("the log starts at %d", l.StartOffset())
+		}
+	}})
+	if err != nil {
+		t.Errorf("the scrub: %v", err)
+	}
+	if rs := readAll(t, l, 4); len(rs) != 2 {
+		t.Errorf("%d records are left", len(rs))
 	}
 }

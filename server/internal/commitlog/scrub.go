@@ -104,7 +104,9 @@ func (l *Log) Scrub(ctx context.Context, limiter Limiter) error {
 		}
 		more, err := l.scrubSegment(ctx, limiter, seg, &ch, flushed)
 		if errors.Is(err, fs.ErrNotExist) {
-			ch.next = h.nextBase(i, flushed) // retention took it
+			if ch.next = flushed; i+1 < len(segs) { // retention took it, and h has other segments now
+				ch.next = segs[i+1].Base
+			}
 			continue
 		}
 		if err != nil {

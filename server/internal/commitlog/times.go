@@ -19,8 +19,10 @@ type TimestampOffset struct {
 // OffsetForTimestamp finds the first record at or above the log's start whose timestamp is ts or later. found is
 // false when there is none below limit.
 func (l *Log) OffsetForTimestamp(ts, limit int64) (at TimestampOffset, found bool, err error) {
-	if at, found, err = l.offsetForTimestamp(ts, limit); l.heal(err) {
-		at, found, err = l.offsetForTimestamp(ts, limit)
+	for attempt := 0; ; attempt++ {
+		if at, found, err = l.offsetForTimestamp(ts, limit); !l.again(attempt, err) {
+			break
+		}
 	}
 	return at, found, ioError(err)
 }
@@ -120,8 +122,10 @@ func (l *Log) searchTime(seg *segment.Segment, ts, start int64) (at TimestampOff
 // MaxTimestampOffset finds the first record with the greatest timestamp of those that can be read. found is false when
 // no record has one, or when that record is not below limit.
 func (l *Log) MaxTimestampOffset(limit int64) (at TimestampOffset, found bool, err error) {
-	if at, found, err = l.maxTimestampOffset(limit); l.heal(err) {
-		at, found, err = l.maxTimestampOffset(limit)
+	for attempt := 0; ; attempt++ {
+		if at, found, err = l.maxTimestampOffset(limit); !l.again(attempt, err) {
+			break
+		}
 	}
 	return at, found, ioError(err)
 }
