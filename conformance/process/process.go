@@ -69,6 +69,12 @@ func (p *Process) Signal(s os.Signal) error { return p.cmd.Process.Signal(s) }
 func (p *Process) Stop(t testing.TB, within time.Duration) error {
 	t.Helper()
 	p.cmd.Process.Signal(syscall.SIGTERM)
+	return p.Await(t, within)
+}
+
+// Await waits for the end of a process that was told to end, for at most the time given, and returns how it ended.
+func (p *Process) Await(t testing.TB, within time.Duration) error {
+	t.Helper()
 	select {
 	case <-p.done:
 		return p.err
@@ -76,7 +82,7 @@ func (p *Process) Stop(t testing.TB, within time.Duration) error {
 		p.cmd.Process.Signal(syscall.SIGQUIT) // both Go and Java print their threads
 		<-time.After(time.Second)
 		p.Kill()
-		t.Fatalf("%s did not stop within %v of SIGTERM:\n%s", p.Name, within, p.out)
+		t.Fatalf("%s did not end within %v of being told to:\n%s", p.Name, within, p.out)
 		return nil
 	}
 }
