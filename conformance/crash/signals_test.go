@@ -23,6 +23,7 @@ func TestSignalsEndANodeInOrder(t *testing.T) {
 	for _, s := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP} {
 		t.Run(fmt.Sprint(s), func(t *testing.T) {
 			n := node.Start(t, nil)
+			said(t, n.Process, "serving") // its port is open before
 			if err := n.Signal(s); err != nil {
 				t.Fatal(err)
 			}
@@ -40,7 +41,7 @@ func TestSignalsEndANodeInOrder(t *testing.T) {
 func TestNohup(t *testing.T) {
 	n := node.Format(t, nil)
 	n.Process = process.Start(t, "millrace", exec.Command("nohup", node.Binary(t), "server", n.Properties))
-	n.AwaitPort(t, n.Addr, 30*time.Second)
+	said(t, n.Process, "serving")
 	if err := n.Signal(syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
@@ -67,13 +68,6 @@ func TestASecondSignalEndsAtOnce(t *testing.T) {
 	cmd.Stdin = lines
 	producer := process.Start(t, "producer", cmd)
 	lines.Close()
-	said := func(what string) {
-		for deadline := time.Now().Add(time.Minute); !strings.Contains(producer.Output(), what); time.Sleep(5 * time.Millisecond) {
-			if time.Now().After(deadline) || producer.Exited() {
-				t.Fatalf("it does not say %q:\n%s", what, producer.Output())
-			}
-		}
-	}
 	stopped := func() bool { // the node hangs: every thread of it is stopped
 		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", n.Pid()))
 		return err == nil && strings.Contains(string(text), ") T ")
@@ -91,13 +85,23 @@ func TestASecondSignalEndsAtOnce(t *testing.T) {
 	if err := producer.Signal(syscall.SIGINT); err != nil {
 		t.Fatal(err)
 	}
-	said("Ctrl-C again")
+	said(t, producer, "Ctrl-C again")
 	if err := producer.Signal(syscall.SIGINT); err != nil {
 		t.Fatal(err)
 	}
 	var how *exec.ExitError
 	if err := producer.Await(t, time.Minute); !errors.As(err, &how) || how.Sys().(syscall.WaitStatus).Signal() != syscall.SIGINT {
 		t.Errorf("it ended with %v, want by the signal", err)
+	}
+}
+
+// said waits until a process has said something.
+func said(t *testing.T, p *process.Process, what string) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); !strings.Contains(p.Output(), what); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) || p.Exited() {
+			t.Fatalf("%s does not say %q:\n%s", p.Name, what, p.Output())
+		}
 	}
 }
 
