@@ -311,6 +311,9 @@ func (l *Log) FirstUnstable() (offset int64, ok bool) {
 // LastStable is how far a reader of committed records may read: the high watermark, or the first offset of a
 // transaction that is not decided by a marker below it. The watermark never goes back but to where the log is cut.
 func (l *Log) LastStable(highWatermark int64) int64 {
+	if l.start.Load() == l.end.Load() && !l.Hot() { // nothing is in it, nor need it be looked at
+		return highWatermark
+	}
 	h, err := l.wake()
 	if err != nil {
 		return l.start.Load()

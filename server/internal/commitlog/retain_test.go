@@ -199,6 +199,9 @@ func TestUnusedLogIsNeverSynced(t *testing.T) {
 				t.Errorf("a new log is hot: %v, %d files open", l.Hot(), l.handles.Open())
 			}
 			mustFlush(t, l)
+			if s, err := l.Read(0, 1<<20, 0, true); err != nil || s.Range != nil || s.NextOffset != 0 || l.LastStable(0) != 0 || l.Hot() {
+				t.Errorf("a reader that waits for the first record: %+v, %v, and the log is hot: %v", s, err, l.Hot())
+			}
 			s := mustClose(t, l)
 			if lost != "nothing" {
 				disk.SetSyncHook(nil)
