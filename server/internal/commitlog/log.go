@@ -292,6 +292,13 @@ func (l *Log) Hot() bool {
 	return l.hot != nil
 }
 
+// atRest reports whether the log is cold and could be woken.
+func (l *Log) atRest() bool {
+	l.view.Lock()
+	defer l.view.Unlock()
+	return l.hot == nil && l.failed == nil && !l.closed
+}
+
 // Err returns why the log takes no more writes, nil while it does.
 func (l *Log) Err() error {
 	l.view.Lock()
@@ -311,7 +318,7 @@ func (l *Log) FirstUnstable() (offset int64, ok bool) {
 // LastStable is how far a reader of committed records may read: the high watermark, or the first offset of a
 // transaction that is not decided by a marker below it. The watermark never goes back but to where the log is cut.
 func (l *Log) LastStable(highWatermark int64) int64 {
-	if l.start.Load() == l.end.Load() && !l.Hot() { // nothing is in it, nor need it be looked at
+	if l.start.Load() == l.end.Load() && l.atRest() { // nothing is in it, nor need it be looked at
 		return highWatermark
 	}
 	h, err := l.wake()

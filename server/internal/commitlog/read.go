@@ -84,7 +84,7 @@ func (l *Log) Read(offset int64, maxBytes int, limit int64, minOne bool) (Slice,
 }
 
 func (l *Log) read(offset int64, maxBytes int, limit int64, minOne bool) (Slice, error) {
-	if offset == l.end.Load() && offset >= l.start.Load() && !l.Hot() { // who waits at the end wakes nothing
+	if offset == l.end.Load() && offset >= l.start.Load() && l.atRest() { // who waits at the end wakes nothing
 		return Slice{NextOffset: offset, FirstEpoch: l.lastEpoch.Load()}, nil
 	}
 	h, err := l.wake()

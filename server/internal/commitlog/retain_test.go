@@ -203,6 +203,9 @@ func TestUnusedLogIsNeverSynced(t *testing.T) {
 				t.Errorf("a reader that waits for the first record: %+v, %v, and the log is hot: %v", s, err, l.Hot())
 			}
 			s := mustClose(t, l)
+			if _, err := l.Read(0, 1<<20, 0, true); kafka.CodeOf(err) != kafka.KafkaStorageError {
+				t.Errorf("a log that is closed is read: %v", err)
+			}
 			if lost != "nothing" {
 				disk.SetSyncHook(nil)
 				if lost == "the files" {

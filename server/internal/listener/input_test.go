@@ -145,6 +145,21 @@ func TestLargeFramesAreBelievedAsTheyCome(t *testing.T) {
 	c.want(2)
 }
 
+// A producer that sends large requests need not be doubted at each of them: growing in steps copies them.
+func TestWhoHasSentAsMuchIsBelieved(t *testing.T) {
+	n := start(t, Config{Budget: budget.New(64 << 20)}, func(r *Request) { r.Complete(answer(r)) })
+	const size = 8 << 20
+	whole := produce(1, bytes.Repeat([]byte{3}, size)...)
+	c := n.dial()
+	c.send(whole)
+	c.want(1)
+	eventually(t, "the buffer given back", func() bool { return n.budget.InUse() == 0 })
+	c.send(whole[:100<<10])
+	eventually(t, "a buffer for all of it", func() bool { return n.budget.InUse() >= size })
+	c.send(whole[100<<10:])
+	c.want(1)
+}
+
 func TestFrameLargerThanTheBudget(t *testing.T) {
 	n := start(t, Config{Budget: budget.New(2 << 20)}, echo)
 	c := n.dial()
