@@ -3,7 +3,6 @@ package speed
 import (
 	"context"
 	"fmt"
-	"maps"
 	"os"
 	"regexp"
 	"sync"
@@ -28,26 +27,35 @@ const interval = 5 * time.Second
 // coordinator is what is raced.
 type coordinator struct {
 	name, addr string
-	// stop stops it, and returns what starts it again on its data.
-	stop func() (start func())
+	// stop ends it, in order or by SIGKILL, and returns what starts it again on its data.
+	stop func(kill bool) (start func())
+	pid  func() int
 }
 
 // startCoordinators starts Millrace as it comes, and Apache Kafka as its users run it.
 func startCoordinators(b *testing.B) []*coordinator {
-	settings := map[string]string{"group.consumer.session.timeout.ms": fmt.Sprint(session.Milliseconds()), "log.retention.ms": "-1", "offsets.retention.minutes": "100000"}
+	timeout := fmt.Sprint(session.Milliseconds())
+	settings := map[string]string{
+		"group.consumer.session.timeout.ms": timeout, "group.consumer.min.session.timeout.ms": timeout,
+		"log.retention.ms": "-1", "offsets.retention.minutes": "100000",
+	}
 	n := node.Start(b, settings)
-	ours := &coordinator{name: "millrace", addr: n.Addr}
-	ours.stop = func() func() {
-		stop(b, n)
+	ours := &coordinator{name: "millrace", addr: n.Addr, pid: func() int { return n.Pid() }}
+	ours.stop = func(kill bool) func() {
+		if kill {
+			n.Kill()
+		} else {
+			stop(b, n)
+		}
 		return func() { n.Restart(b) }
 	}
-	settings = maps.Clone(settings)
-	settings["group.consumer.min.session.timeout.ms"] = settings["group.consumer.session.timeout.ms"]
 	k := oracle.StartOn(b, []string{"-Xms1g", "-Xmx1g", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20"}, settings)
-	theirs := &coordinator{name: "kafka", addr: k.Addr}
-	theirs.stop = func() func() {
-		if err := k.Stop(b, time.Minute); err != nil {
-			b.Fatal(err)
+	theirs := &coordinator{name: "kafka", addr: k.Addr, pid: func() int { return k.Pid() }}
+	theirs.stop = func(kill bool) func() {
+		if kill {
+			k.Kill()
+		} else {
+			k.Stop(b, time.Minute) // a JVM that is told to end says that it was
 		}
 		return func() { k.Restart(b) }
 	}
@@ -243,7 +251,7 @@ func commits(b *testing.B, who []*coordinator, rounds int) {
 	verdict(b, fmt.Sprintf("commits by %d committers, class disk against the page cache", committers), "/s", m, 1, true)
 }
 
-// reload restarts them with 10,000 groups that have 100 offsets each.
+// reload restarts them with 10,000 groups that have 100 offsets each: after a stop in order, and after none.
 func reload(b *testing.B, who []*coordinator, rounds int) {
 	const groups, each = 10_000, 100
 	for _, c := range who {
@@ -270,29 +278,36 @@ func reload(b *testing.B, who []*coordinator, rounds int) {
 		all.Wait()
 		fmt.Printf("         %-9s has %d groups with %d offsets each after %.1f s\n", c.name, groups, each, time.Since(began).Seconds())
 	}
-	ports := map[string][]float64{}
-	m := race(who, rounds, func(c *coordinator, round int) float64 {
-		start := c.stop()
-		began := time.Now()
-		start()
-		port := time.Since(began)
-		c.loaded(b, 200, each) // one of every partition of __consumer_offsets, and more
-		took := time.Since(began)
-		fmt.Printf("         %-9s round %d: port open after %.2f s, groups loaded after %.2f s\n", c.name, round, port.Seconds(), took.Seconds())
-		if round == rounds {
-			c.loaded(b, groups, each)
+	for _, kill := range []bool{false, true} {
+		what := fmt.Sprintf("restart with %d groups and %d offsets", groups, groups*each)
+		if kill {
+			what += " after kill -9"
 		}
-		if round > 0 {
-			ports[c.name] = append(ports[c.name], (took - port).Seconds())
+		ports := map[string][]float64{}
+		m := race(who, rounds, func(c *coordinator, round int) float64 {
+			start := c.stop(kill)
+			began := time.Now()
+			start()
+			port := time.Since(began)
+			c.loaded(b, 200, each) // one of every partition of __consumer_offsets, and more
+			took := time.Since(began)
+			fmt.Printf("         %-9s round %d: port open after %.2f s, groups loaded after %.2f s and %.2f s of CPU, RSS %d MiB\n",
+				c.name, round, port.Seconds(), took.Seconds(), cpuTime(b, c.pid()).Seconds(), resident(b, c.pid())>>20)
+			if round == rounds {
+				c.loaded(b, groups, each)
+			}
+			if round > 0 {
+				ports[c.name] = append(ports[c.name], (took - port).Seconds())
+			}
+			return took.Seconds()
+		})
+		verdict(b, what, "s", m, 1, false)
+		after := map[string]float64{}
+		for name, list := range ports {
+			after[name] = middle(list)
 		}
-		return took.Seconds()
-	})
-	verdict(b, fmt.Sprintf("restart with %d groups and %d offsets", groups, groups*each), "s", m, 1, false)
-	after := map[string]float64{}
-	for name, list := range ports {
-		after[name] = middle(list)
+		verdict(b, "the same from when the port is open", "s", after, 1, false)
 	}
-	verdict(b, "the same from when the port is open", "s", after, 1, false)
 }
 
 // loaded asks for the offsets of groups until it gets them.
