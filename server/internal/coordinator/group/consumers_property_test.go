@@ -147,6 +147,12 @@ func (c *crowd) again() {
 		before = c.described()
 	}
 	c.note("another coordinator")
+	if c.rand.IntN(2) == 0 {
+		c.note("the log was compacted")
+		if err := c.world.log.Compact(c.rand.Int64N(c.world.log.High+1), func([]byte) bool { return c.rand.IntN(2) == 0 }); err != nil {
+			c.t.Fatal(err)
+		}
+	}
 	c.reload()
 	c.world.log.Direct = true
 	if after := c.described(); whole && before != after {

@@ -189,6 +189,15 @@ var commands = map[string]func(w *world, args []string, o options){
 		w.reload()
 		w.shown = len(w.log.Batches)
 	},
+	"compact": func(w *world, _ []string, _ options) { // all that may go is gone
+		if err := w.log.Compact(w.log.End, func([]byte) bool { return true }); err != nil {
+			w.t.Fatal(err)
+		}
+		w.shown = len(w.log.Batches)
+		for _, b := range w.log.Batches {
+			w.show(b)
+		}
+	},
 	"log": func(w *world, args []string, _ options) {
 		switch args[0] {
 		case "hold":

@@ -132,7 +132,7 @@ func (g *Group) ClassicJoin(j *Join, now time.Time) coordinator.Result {
 	if !back {
 		next = c.step(&owned)
 		res.Records = c.records
-		g.watch(next, g.env.Timing(g.id), now)
+		g.watch(next, g.env.Timing(g.id), c.moved, now)
 		g.env.Timers.Cancel(g.timer(timerJoin, id))
 		g.env.Timers.Set(g.timer(timerSync, id), now.Add(next.rebalanceTimeout()))
 	}

@@ -100,7 +100,7 @@ func (g *Group) Heartbeat(h *Heartbeat, now time.Time) (*Step, error) {
 	}
 	next := c.step(owned)
 	timing := g.env.Timing(g.id)
-	g.watch(next, timing, now)
+	g.watch(next, timing, c.moved, now)
 
 	response := wire.NewConsumerGroupHeartbeatResponse()
 	response.MemberID, response.MemberEpoch, response.HeartbeatIntervalMs = &next.ID, next.epoch, int32(c.pace(timing).Milliseconds())
@@ -128,7 +128,12 @@ type change struct {
 	// targetEpoch is that of the newest target, which was made at targetAt, once step has been taken.
 	targetEpoch int32
 	targetAt    time.Time
+	// moved: the member has taken a step.
+	moved bool
 }
+
+// readsOther reports whether the member says that it reads something else than before.
+func (c *change) readsOther() bool { return c.from == nil || !c.m.sameSubscription(c.from) }
 
 // change takes in what a member says, and lets the group go to another epoch if that matters to the others.
 func (g *Group) change(old, takenOver, m *Member, now time.Time) (*change, error) {
@@ -177,21 +182,22 @@ func (c *change) step(owned *assign.Partitions) *Member {
 		c.records, target = append(c.records, made...), all[c.m.ID]
 		c.targetEpoch, c.targetAt = c.epoch, c.now
 	}
-	next := g.reconcile(c.m, target, c.targetEpoch, owned)
-	if c.from == nil || !next.equalState(c.from) {
+	next := g.reconcile(c.m, target, c.targetEpoch, owned, c.readsOther())
+	if c.moved = c.from == nil || !next.equalState(c.from); c.moved {
 		c.records = append(c.records, g.currentRecord(next))
 		g.noteReconciled(next, c.takenOver, c.epoch, c.targetEpoch, c.now)
 	}
 	return next
 }
 
-// readsOther reports whether what a member reads, or where, changes so that the group must be assigned anew. What a
-// regular expression brings that was not resolved yet is seen when it is.
+// readsOther reports whether what a member reads changes so that the group must be assigned anew. What a regular
+// expression brings that was not resolved yet is seen when it is. Where the member reads counts for the next assignment,
+// but brings none about, as in Kafka.
 func (g *Group) readsOther(old, m *Member) bool {
 	if old == nil {
-		old = &Member{Rack: m.Rack}
+		old = &Member{}
 	}
-	if !slices.Equal(old.Topics, m.Topics) || !equalText(old.Rack, m.Rack) {
+	if !slices.Equal(old.Topics, m.Topics) {
 		return true
 	}
 	_, known := g.regexes.Get(m.Regex)
@@ -233,8 +239,8 @@ func (g *Group) admit(h *Heartbeat) (m, takenOver *Member, err error) {
 		return nil, nil, kafka.UnknownMemberID.Errorf("the group %q has no member %q", g.id, h.MemberID)
 	case m == nil || h.MemberEpoch == 0 || h.MemberEpoch == m.epoch:
 		return m, nil, nil
-	case h.MemberEpoch == m.before && h.subsetOf(m):
-		return m, nil, nil // it has missed the answer that brought it here
+	case h.MemberEpoch < m.epoch && h.MemberEpoch == m.before && h.subsetOf(m):
+		return m, nil, nil // it has missed the answer that brought it here; one that has left was not brought anywhere
 	}
 	return nil, nil, kafka.FencedMemberEpoch.Errorf("the member %q of the group %q is in epoch %d, not %d; it must abandon its partitions and join again", m.ID, g.id, m.epoch, h.MemberEpoch)
 }

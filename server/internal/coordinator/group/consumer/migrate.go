@@ -82,7 +82,7 @@ func (g *Group) Resume(now time.Time) {
 	timing := g.env.Timing(g.id)
 	for _, m := range g.sortedMembers() {
 		if _, set := g.env.Timers.At(g.timer(timerSession, m.ID)); !set {
-			g.watch(m, timing, now)
+			g.watch(m, timing, false, now)
 		}
 	}
 	if g.epoch > g.targetEpoch {
@@ -195,7 +195,7 @@ func (g *Group) joinBack(c *change, owned assign.Partitions) (res coordinator.Re
 	target, _ := g.target.Get(c.old.ID)
 	next = c.m
 	if c.epoch == g.targetEpoch {
-		next = g.reconcile(c.m, target, g.targetEpoch, &owned)
+		next = g.reconcile(c.m, target, g.targetEpoch, &owned, c.readsOther())
 		rebalance = rebalance || next.state != stable
 	}
 	if rebalance {

@@ -8,17 +8,14 @@ import (
 )
 
 // reconcile returns the member as it is after the next step towards its target. owned is what it says that it owns, nil
-// when it does not say.
-func (g *Group) reconcile(m *Member, target assign.Partitions, targetEpoch int32, owned *assign.Partitions) *Member {
-	switch m.state {
-	case stable:
-		if m.epoch == targetEpoch {
+// when it does not say. One that readsOther topics than before gives up what it reads no more, before there is a target
+// that says so.
+func (g *Group) reconcile(m *Member, target assign.Partitions, targetEpoch int32, owned *assign.Partitions, readsOther bool) *Member {
+	if m.state == stable && m.epoch == targetEpoch || m.state == unrevoked && m.keeps(m.revoking, owned) {
+		if readsOther {
 			return g.strip(m, owned)
 		}
-	case unrevoked:
-		if m.keeps(m.revoking, owned) {
-			return g.strip(m, owned)
-		}
+		return m
 	}
 	next := *m
 	next.before = m.epoch

@@ -1,7 +1,6 @@
 package consumer
 
 import (
-	"fmt"
 	"slices"
 
 	"github.com/millrace-io/millrace/internal/wire"
@@ -149,7 +148,7 @@ func (g *Group) replayCurrent(id string, v *wire.ConsumerGroupCurrentMemberAssig
 		if v == nil {
 			return nil // the member's own tombstone may have been compacted to before this one
 		}
-		return fmt.Errorf("the group %q has no member %q that could have an assignment", g.id, id)
+		old = &Member{ID: id} // who it is comes later: that record was written anew, and the one before compacted away
 	}
 	m := *old
 	if v == nil {

@@ -158,8 +158,9 @@ func appendRacks(racks []string, image *metadata.Image, p *metadata.Partition) [
 	return racks
 }
 
-// assignor is the one that most members ask for, of two with as many the one whose name comes first; the default when
-// nobody asks.
+// assignor is the one that most members ask for; the default when nobody asks. Of two with as many it is the one that
+// stands first in group.consumer.assignors. In Kafka it is another whenever one of those members is heard of, and the
+// group is assigned anew each time.
 func (g *Group) assignor(members []*Member) assign.Assignor {
 	votes := map[string]int{}
 	for _, m := range members {

@@ -21,13 +21,14 @@ func (g *Group) timer(kind uint8, member string) coordinator.Timer {
 	return coordinator.Timer{Kind: g.env.TimerKinds + kind, Group: g.id, Member: member}
 }
 
-// watch sets a member's deadlines after it was heard of. Nothing takes them off when it goes: then they find nobody, and
-// they are still needed if its going cannot be stored.
-func (g *Group) watch(m *Member, timing Timing, now time.Time) {
+// watch sets a member's deadlines after it was heard of. That by which it must have given something up begins anew when
+// moved, as then it has given up what it was asked for before. Nothing takes them off when it goes: then they find nobody,
+// and they are still needed if its going cannot be stored.
+func (g *Group) watch(m *Member, timing Timing, moved bool, now time.Time) {
 	g.env.Timers.Set(g.timer(timerSession, m.ID), now.Add(m.sessionTimeout(timing)))
 	if m.state != unrevoked || m.Classic != nil {
 		g.env.Timers.Cancel(g.timer(timerRebalance, m.ID))
-	} else if _, set := g.env.Timers.At(g.timer(timerRebalance, m.ID)); !set {
+	} else if _, set := g.env.Timers.At(g.timer(timerRebalance, m.ID)); moved || !set {
 		g.env.Timers.Set(g.timer(timerRebalance, m.ID), now.Add(time.Duration(m.RebalanceTimeoutMs)*time.Millisecond))
 	}
 }
@@ -88,7 +89,7 @@ func (g *Group) Expire(t coordinator.Timer, now time.Time) coordinator.Result {
 func (g *Group) Loaded(now time.Time) {
 	timing := g.env.Timing(g.id)
 	for _, m := range g.sortedMembers() {
-		g.watch(m, timing, now)
+		g.watch(m, timing, false, now)
 	}
 	if g.epoch > g.targetEpoch {
 		g.planAssignment(now)
