@@ -39,6 +39,10 @@ func (s *shard[M]) load() {
 	log.Await(end, func(err error) { s.landed(f, err) })
 	s.after = append(s.after, s.flights.began(f, nil)...)
 	s.machine.Loaded(now)
+	for _, decide := range s.loadedThen {
+		s.run(decide(s.machine, now), now)
+	}
+	s.loadedThen = nil
 	if records > 0 {
 		s.runtime.o.Log.Info("loaded a coordinator's partition", "topic", s.runtime.o.Records, "partition", s.partition, "epoch", s.epoch, "records", records, "took", now.Sub(begun))
 	}

@@ -211,10 +211,13 @@ func (r *Runtime[M]) Do(partition int32, decide func(m M, now time.Time) Result,
 	}
 }
 
-// All decides the same for every partition that is loaded: machines are told in this way of what has changed.
+// All decides the same for every partition: machines are told in this way of what has changed. One that is loading is told
+// when it is loaded.
 func (r *Runtime[M]) All(decide func(m M, now time.Time) Result) {
-	for _, p := range r.Partitions() {
-		r.Do(p, decide, func(error) {})
+	for _, s := range r.all() {
+		if !s.whenLoaded(decide) {
+			r.Do(s.partition, decide, func(error) {})
+		}
 	}
 }
 

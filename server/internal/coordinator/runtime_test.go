@@ -217,6 +217,24 @@ func TestLeadershipEndsWhileLoading(t *testing.T) {
 	w.expect(w.put("a", 1), "a=1")
 }
 
+func TestWhoIsLoadingIsToldOfChangesWhenItIsLoaded(t *testing.T) {
+	w := newWorld(t)
+	w.log.Direct, w.lazy = true, true
+	w.Lead(0, 1)
+	w.All(func(m *tally, _ time.Time) Result {
+		if !m.loaded {
+			t.Error("it is told before it is loaded")
+		}
+		return Result{Records: []Record{put("a", 5)}}
+	})
+	w.loads[0]()
+	var seen int64
+	w.Do(0, func(m *tally, _ time.Time) Result { seen = m.get("a"); return Result{} }, func(err error) { t.Error(err) })
+	if seen != 5 || len(w.log.Batches) != 1 {
+		t.Errorf("a is %d, and %d batches are in the log; want 5 and 1", seen, len(w.log.Batches))
+	}
+}
+
 func TestWhatWasLoadedIsNotAnsweredBeforeItIsCommitted(t *testing.T) {
 	w := newWorld(t)
 	w.Lead(0, 1)

@@ -39,6 +39,8 @@ type shard[M Machine] struct {
 	offset int64
 	// after is what is to be called when mu is released.
 	after []func()
+	// loadedThen is what is to be decided when the shard is loaded.
+	loadedThen []func(m M, now time.Time) Result
 
 	flights flights
 }
@@ -59,6 +61,16 @@ func (s *shard[M]) refusal() error {
 		return s.why
 	}
 	return nil
+}
+
+// whenLoaded takes what is to be decided when the shard is loaded, and reports whether it is still loading.
+func (s *shard[M]) whenLoaded(decide func(m M, now time.Time) Result) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state == loading {
+		s.loadedThen = append(s.loadedThen, decide)
+	}
+	return s.state == loading
 }
 
 // checkFlights ends a shard whose leadership is over, as a batch was told. The caller holds mu.

@@ -77,7 +77,7 @@ func (w *world) addMember(g *theGroup) {
 	if w.chance(0.2) {
 		c.topics = g.topics[:1]
 	}
-	if w.chance(0.3) && g.protocol != either {
+	if w.chance(0.3) {
 		instance := pick(w, []string{"i1", "i2"})
 		c.instance = &instance
 	}
@@ -223,6 +223,12 @@ func (w *world) unstable() string {
 		v, ready := look(w.c, g)
 		if !ready || v.state != "Stable" {
 			return fmt.Sprintf("%s is %q: %s", g.name, v.state, v.members)
+		}
+		for where, offset := range v.offsets {
+			topic, _ := parsePlace(where)
+			if id, there := w.topics[topic]; there && w.ledger.topicOf[offset] != id {
+				return fmt.Sprintf("%s is at %d of %s, which is of a topic that had the name before", g.name, offset, where)
+			}
 		}
 		var have, want []string
 		for _, m := range w.living(g) {

@@ -169,8 +169,8 @@ func (w *world) checkDeleted(g *theGroup, floor int64) {
 	}
 }
 
-// checkReload loads what is committed into a second coordinator, and compares. It can be done only for partitions in
-// which nothing is in flight.
+// checkReload loads what is committed, or what the cleaner may leave of that, into a second coordinator, and compares. It
+// can be done only for partitions in which nothing is in flight.
 func (w *world) checkReload() {
 	if !w.up || w.now < w.asleepUntil {
 		return
@@ -181,7 +181,13 @@ func (w *world) checkReload() {
 		if !still(s) {
 			return nil, kafka.NotLeaderOrFollower
 		}
-		return &memlog.Log{Batches: slices.Clone(s.log.Batches), End: s.log.End, High: s.log.High, Direct: true}, nil
+		log := &memlog.Log{Batches: slices.Clone(s.log.Batches), End: s.log.End, High: s.log.High, Direct: true}
+		if w.chance(0.5) { // the cleaner may have been there
+			if err := log.Compact(w.dice.Int64N(log.High+1), func([]byte) bool { return w.chance(0.5) }); err != nil {
+				w.fail("what is committed can be read", "%v", err)
+			}
+		}
+		return log, nil
 	}, func(load func()) { load() })
 	delta := metadata.NewDelta(metadata.Empty())
 	w.replay(delta, w.records)

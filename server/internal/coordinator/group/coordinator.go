@@ -77,23 +77,28 @@ func (c *Coordinator) Close() { c.runtime.Close() }
 func (c *Coordinator) Tick(now time.Time) time.Time { return c.runtime.Tick(now) }
 
 // Publish takes a new image: partitions of Topic that this node leads from now on are loaded, others are given up, and
-// the offsets of topics that are gone are deleted. The replicas have the image already.
+// the offsets of topics that are gone are deleted (forget.go). The replicas have the image already.
 func (c *Coordinator) Publish(image *metadata.Image, delta *metadata.Delta) {
 	c.image.Store(image)
-	gone := map[string]kafka.TopicID{}
+	var gone []*metadata.Topic
+	var born []string
 	for before, after := range delta.ChangedTopics() {
 		if before != nil && after == nil {
-			gone[before.Name] = before.ID
+			gone = append(gone, before)
 		}
 		if before == nil {
 			c.newTopics.Store(image.Offset())
+			born = append(born, after.Name)
 		}
 		if name := nameOf(before, after); name == Topic {
 			c.follow(before, after)
 		}
 	}
-	if len(gone) > 0 {
-		c.runtime.All(func(s *Shard, _ time.Time) coordinator.Result { return s.deleteTopics(gone) })
+	if len(gone)+len(born) > 0 {
+		c.runtime.All(func(s *Shard, now time.Time) coordinator.Result {
+			s.topicsChanged(gone, born, now)
+			return coordinator.Result{}
+		})
 	}
 }
 

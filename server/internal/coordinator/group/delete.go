@@ -63,17 +63,3 @@ func (s *Shard) deletion(g Group, id string) []coordinator.Record {
 	}
 	return append(records, g.Tombstones()...)
 }
-
-// deleteTopics deletes the offsets of topics that are gone, whose ids are given by name, and not those of topics that have
-// their names by now.
-func (s *Shard) deleteTopics(gone map[string]kafka.TopicID) coordinator.Result {
-	res := coordinator.Result{Split: true}
-	for _, id := range s.sortedGroups() {
-		for _, where := range s.offsets.places(id) {
-			if topic, is := gone[where.topic]; is && s.offsets.anyOf(where, topic) {
-				res.Records = append(res.Records, where.tombstone())
-			}
-		}
-	}
-	return res
-}

@@ -81,6 +81,7 @@ func (w *world) apply(records ...wire.Message) {
 	}
 	w.image = d.Apply(w.offset, 1, 0)
 	w.c.Publish(w.image, d)
+	w.c.Tick(w.now)
 }
 
 // reload lets another leadership begin on what is committed of the log; the members do not know.

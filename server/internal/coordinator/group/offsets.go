@@ -214,14 +214,34 @@ func (o *offsets) places(group string) []place {
 	return slices.SortedFunc(maps.Keys(all), comparePlaces)
 }
 
-// anyOf reports whether what is committed at a place, or what an open transaction has sent for it, is of a topic.
-func (o *offsets) anyOf(where place, topic kafka.TopicID) bool {
-	if committed, ok := o.get(where); ok && committed.isOf(topic) {
+// placesIn lists where any group has committed an offset in some topics, or an open transaction has sent one.
+func (o *offsets) placesIn(topics map[string]map[kafka.TopicID]bool) []place {
+	all := map[place]bool{}
+	for group, read := range o.groups.All() {
+		for topic := range topics {
+			if p, _ := read.Get(topic); p != nil {
+				for partition := range p.Keys() {
+					all[place{group, topic, partition}] = true
+				}
+			}
+		}
+	}
+	for where := range o.pendingIn.Keys() {
+		if topics[where.topic] != nil {
+			all[where] = true
+		}
+	}
+	return slices.SortedFunc(maps.Keys(all), comparePlaces)
+}
+
+// any reports whether what is committed at a place, or what an open transaction has sent for it, is of such a topic.
+func (o *offsets) any(where place, such func(topic kafka.TopicID) bool) bool {
+	if committed, ok := o.get(where); ok && such(committed.TopicID) {
 		return true
 	}
 	if o.unstable(where) {
 		for _, p := range o.open.All() {
-			if sent, ok := p.Get(where); ok && sent.isOf(topic) {
+			if sent, ok := p.Get(where); ok && such(sent.TopicID) {
 				return true
 			}
 		}

@@ -27,11 +27,14 @@ type Shard struct {
 	// histories are of groups in which something happened since the shard was loaded.
 	histories map[string]*history.Ring
 	loaded    time.Time
+	// suspects are topics of which offsets may have to go (forget.go).
+	suspects suspects
 }
 
 // The kinds of timers of a shard. Those of the kinds of groups begin at theirs.
 const (
 	timerExpireOffsets uint8 = iota
+	timerForget
 	timerClassic
 	timerConsumer = timerClassic + classic.Timers
 	timerEnd      = timerConsumer + consumer.Timers
@@ -39,7 +42,7 @@ const (
 
 func newShard(c *Coordinator, s coordinator.Shard) *Shard {
 	shard := &Shard{
-		c: c, histories: map[string]*history.Ring{}, partition: s.Partition, journal: s.Journal, timers: s.Timers,
+		c: c, histories: map[string]*history.Ring{}, suspects: suspects{}, partition: s.Partition, journal: s.Journal, timers: s.Timers,
 		groups: coordinator.NewMap[string, Group](s.Journal), offsets: newOffsets(s.Journal),
 		classic: classic.Env{Config: &c.o.Config.Classic, Timers: s.Timers, NewID: c.o.NewID, TimerKinds: timerClassic},
 		consumer: consumer.Env{Config: &c.o.Config.Consumer, Journal: s.Journal, Timers: s.Timers, TimerKinds: timerConsumer,
@@ -140,6 +143,7 @@ func (s *Shard) EndTxn(_, producerID int64, commit bool) error {
 func (s *Shard) Loaded(now time.Time) {
 	s.loaded = now
 	s.timers.Set(coordinator.Timer{Kind: timerExpireOffsets}, now.Add(s.c.o.Config.OffsetsRetentionCheckInterval))
+	s.suspectAll(now)
 	for _, id := range s.sortedGroups() {
 		switch g := s.find(id).(type) {
 		case *classic.Group:
@@ -155,6 +159,8 @@ func (s *Shard) Expire(t coordinator.Timer, now time.Time) coordinator.Result {
 	switch {
 	case t.Kind == timerExpireOffsets:
 		return s.expireOffsets(t, now)
+	case t.Kind == timerForget:
+		return s.forget()
 	case t.Kind < timerConsumer:
 		if g, ok := s.find(t.Group).(*classic.Group); ok {
 			return g.Expire(t, now)
