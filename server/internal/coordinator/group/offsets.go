@@ -32,10 +32,10 @@ func (o *Offset) isOf(topic kafka.TopicID) bool {
 // partitions, topics and groups nest what is committed.
 type (
 	partitions struct {
-		coordinator.Map[int32, Offset]
+		coordinator.Sorted[int32, Offset]
 	}
 	topics struct {
-		coordinator.Map[string, *partitions]
+		coordinator.Sorted[string, *partitions]
 	}
 )
 
@@ -143,12 +143,12 @@ func (o *offsets) get(where place) (Offset, bool) {
 func (o *offsets) set(where place, committed Offset) {
 	t, _ := o.groups.Get(where.group)
 	if t == nil {
-		t = &topics{coordinator.NewMap[string, *partitions](o.journal)}
+		t = &topics{coordinator.NewSorted[string, *partitions](o.journal, cmp.Compare[string])}
 		o.groups.Set(where.group, t)
 	}
 	p, _ := t.Get(where.topic)
 	if p == nil {
-		p = &partitions{coordinator.NewMap[int32, Offset](o.journal)}
+		p = &partitions{coordinator.NewSorted[int32, Offset](o.journal, cmp.Compare[int32])}
 		t.Set(where.topic, p)
 	}
 	p.Set(where.partition, committed)
@@ -182,17 +182,16 @@ func (o *offsets) remove(group, topic string, partition int32) {
 	}
 }
 
-// of lists what a group has committed, by topic and partition.
+// of lists what a group has committed, by topic and partition. It must not be changed meanwhile.
 func (o *offsets) of(group string) iter.Seq2[place, Offset] {
 	return func(yield func(place, Offset) bool) {
 		t, _ := o.groups.Get(group)
 		if t == nil {
 			return
 		}
-		for _, topic := range slices.Sorted(t.Keys()) {
-			p, _ := t.Get(topic)
-			for _, partition := range slices.Sorted(p.Keys()) {
-				if committed, _ := p.Get(partition); !yield(place{group, topic, partition}, committed) {
+		for topic, p := range t.All() {
+			for partition, committed := range p.All() {
+				if !yield(place{group, topic, partition}, committed) {
 					return
 				}
 			}

@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"cmp"
 	"iter"
 	"slices"
 	"time"
@@ -53,9 +54,9 @@ type Group struct {
 	env *Env
 	id  string
 
-	members coordinator.Map[string, *Member]
+	members coordinator.Sorted[string, *Member]
 	// target is what each member is to have, as of targetEpoch.
-	target coordinator.Map[string, assign.Partitions]
+	target coordinator.Sorted[string, assign.Partitions]
 	// epoch and hash are of the members and of the topics that they read, as of the last change. Nothing is stored of the
 	// first epoch, in which a group has neither members nor a target.
 	epoch       int32
@@ -63,13 +64,13 @@ type Group struct {
 	targetEpoch int32
 	targetMs    int64 // when the target was made
 	// static finds the member of an instance id, holder the member that has a partition and has not given it up.
-	static coordinator.Map[string, string]
-	holder coordinator.Map[partition, string]
+	static coordinator.Sorted[string, string]
+	holder coordinator.Sorted[partition, string]
 	// regexes are the regular expressions that were resolved, readers counts the members that read one.
-	regexes coordinator.Map[string, resolved]
-	readers coordinator.Map[string, int]
+	regexes coordinator.Sorted[string, resolved]
+	readers coordinator.Sorted[string, int]
 	// subscribed counts the members that read a topic by its name.
-	subscribed coordinator.Map[string, int]
+	subscribed coordinator.Sorted[string, int]
 	// seen is what the hash of the topics was when it was looked at last. While it is still the group's, and the image
 	// the same, nobody need look again.
 	seen struct {
@@ -87,16 +88,22 @@ type partition struct {
 	index int32
 }
 
+func (p partition) compare(q partition) int {
+	return cmp.Or(p.topic.Compare(q.topic), cmp.Compare(p.index, q.index))
+}
+
 // firstEpoch is that of a group before its first member, which takes it to the next one.
 const firstEpoch = 1
 
 // New returns an empty group.
 func New(env *Env, id string) *Group {
+	j := env.Journal
 	return &Group{
-		env: env, id: id, epoch: firstEpoch, targetEpoch: firstEpoch, members: coordinator.NewMap[string, *Member](env.Journal), target: coordinator.NewMap[string, assign.Partitions](env.Journal),
-		static: coordinator.NewMap[string, string](env.Journal), holder: coordinator.NewMap[partition, string](env.Journal),
-		regexes: coordinator.NewMap[string, resolved](env.Journal), readers: coordinator.NewMap[string, int](env.Journal),
-		subscribed: coordinator.NewMap[string, int](env.Journal),
+		env: env, id: id, epoch: firstEpoch, targetEpoch: firstEpoch,
+		members: coordinator.NewSorted[string, *Member](j, cmp.Compare[string]), target: coordinator.NewSorted[string, assign.Partitions](j, cmp.Compare[string]),
+		static: coordinator.NewSorted[string, string](j, cmp.Compare[string]), holder: coordinator.NewSorted[partition, string](j, partition.compare),
+		regexes: coordinator.NewSorted[string, resolved](j, cmp.Compare[string]), readers: coordinator.NewSorted[string, int](j, cmp.Compare[string]),
+		subscribed: coordinator.NewSorted[string, int](j, cmp.Compare[string]),
 	}
 }
 
@@ -213,10 +220,9 @@ func (g *Group) ExpiresSince(commitMs int64) (int64, bool) { return commitMs, tr
 
 // sortedMembers lists the members by id.
 func (g *Group) sortedMembers() []*Member {
-	ids := slices.Sorted(g.members.Keys())
-	list := make([]*Member, len(ids))
-	for i, id := range ids {
-		list[i], _ = g.members.Get(id)
+	list := make([]*Member, 0, g.members.Len())
+	for _, m := range g.members.All() {
+		list = append(list, m)
 	}
 	return list
 }

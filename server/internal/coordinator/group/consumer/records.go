@@ -1,8 +1,6 @@
 package consumer
 
 import (
-	"slices"
-
 	"github.com/millrace-io/millrace/internal/wire"
 	"github.com/millrace-io/millrace/server/internal/coordinator"
 	"github.com/millrace-io/millrace/server/internal/coordinator/group/assign"
@@ -75,7 +73,7 @@ func (g *Group) Tombstones() []coordinator.Record {
 	for _, m := range g.sortedMembers() {
 		records = append(records, g.memberTombstones(m.ID)...)
 	}
-	for _, regex := range slices.Sorted(g.regexes.Keys()) {
+	for regex := range g.regexes.Keys() {
 		records = append(records, coordinator.Record{Key: &wire.ConsumerGroupRegularExpressionKey{GroupID: g.id, RegularExpression: regex}})
 	}
 	return append(records,
