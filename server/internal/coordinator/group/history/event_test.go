@@ -1,6 +1,9 @@
 package history_test
 
 import (
+	"math/rand/v2"
+	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -18,6 +21,36 @@ func TestARingKeepsTheLastEvents(t *testing.T) {
 		for n, e := range events {
 			if want := i - int32(len(events)-1-n); e.Epoch != want {
 				t.Fatalf("event %d after %d is %d, want %d", n, i, e.Epoch, want)
+			}
+		}
+	}
+}
+
+// TestARingKeepsAllOfAnEvent compares a ring with a list of its last events.
+func TestARingKeepsAllOfAnEvent(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	text := func() string { return strings.Repeat("ö", random.IntN(3)*random.IntN(100)) }
+	duration := func() time.Duration { return time.Duration(random.Uint64() >> (random.IntN(64))) }
+	for range 200 {
+		var r history.Ring
+		var twin []history.Event
+		members := []*history.Member{nil}
+		for range 10 {
+			members = append(members, &history.Member{ID: text(), Instance: text(), ClientID: text(), Host: text()})
+		}
+		for range random.IntN(200) {
+			e := history.Event{
+				Kind: history.TopicsChanged + history.Kind(random.IntN(8)), Cause: history.Kind(random.IntN(20)), Epoch: random.Int32() - random.Int32(), Members: random.Int32N(1000),
+				At: time.Unix(0, random.Int64()), Took: duration(), Whole: duration(), Waited: duration(), Member: members[random.IntN(len(members))], By: text(),
+			}
+			if random.IntN(5) == 0 { // a new one in the place of another
+				members[1+random.IntN(10)] = &history.Member{ID: text(), Host: "h"}
+			}
+			r.Add(e)
+			twin = append(twin, e)
+			twin = twin[max(0, len(twin)-history.Size):]
+			if events := r.Events(); !reflect.DeepEqual(events, twin) {
+				t.Fatalf("it has\n%+v, want\n%+v", events, twin)
 			}
 		}
 	}
