@@ -89,6 +89,9 @@ func (b *Builder) Count() int { return int(b.count) }
 // Len is the size in bytes of the batch so far, uncompressed.
 func (b *Builder) Len() int { return HeaderLen + len(b.payload) }
 
+// Cap is the size of the batch up to which the Builder has memory.
+func (b *Builder) Cap() int { return HeaderLen + cap(b.payload) }
+
 // Build appends the batch to dst and returns it with dst before it. It can be called once per batch; a batch without
 // records is legal only from compaction, and then carries no timestamp.
 func (b *Builder) Build(dst []byte) []byte {

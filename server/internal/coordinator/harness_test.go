@@ -106,9 +106,9 @@ type world struct {
 }
 
 func newWorld(t *testing.T, change ...func(*Options[*tally])) *world {
-	w := &world{t: t, log: &memlog.Log{}, now: time.UnixMilli(1_000_000)}
+	w := &world{t: t, log: &memlog.Log{Max: 4096}, now: time.UnixMilli(1_000_000)}
 	o := Options[*tally]{
-		Records: wire.GroupRecords, New: newTally, WriteTimeout: 5 * time.Second, Linger: -1, BatchBytes: 4096, BufferBytes: 512,
+		Records: wire.GroupRecords, New: newTally, WriteTimeout: 5 * time.Second, Linger: -1, BufferBytes: 512,
 		Open: func(int32, int32) (Log, error) { return w.log, nil },
 		Now:  func() time.Time { return w.now },
 		Log:  slog.New(slog.NewTextHandler(&w.said, nil)),

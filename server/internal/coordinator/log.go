@@ -4,6 +4,8 @@ package coordinator
 type Log interface {
 	// Bounds are the offsets of the first record and of the next one to come.
 	Bounds() (start, end int64)
+	// MaxBatchBytes is the size of the largest batch that Append takes now.
+	MaxBatchBytes() int
 	// Read returns whole batches that begin with the one that holds offset, in buf or in memory of its own: as many
 	// as fit into cap(buf), but at least one. It returns none at the end of the log. Read sees all that was
 	// appended, committed or not.

@@ -3,6 +3,7 @@ package coordinator
 import (
 	"cmp"
 	"log/slog"
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -26,9 +27,9 @@ type Options[M Machine] struct {
 	WriteTimeout time.Duration
 	// Linger is how long a batch waits for more: negative for as long as other requests already wait, 0 not at all.
 	Linger time.Duration
-	// BatchBytes is the size of the largest batch.
-	BatchBytes int
-	Codec      record.Codec
+	// KeptBytes returns how large the buffers of a batch may have grown to be kept for the next one; nil keeps any.
+	KeptBytes func() int
+	Codec     record.Codec
 	// Loaders is how many partitions are loaded at a time, BufferBytes what is read at a time for each.
 	Loaders     int
 	BufferBytes int
@@ -68,7 +69,6 @@ type Runtime[M Machine] struct {
 
 // The limits of Options that are not said.
 const (
-	defaultBatchBytes  = 1 << 20
 	defaultBufferBytes = 5 << 20
 	defaultTimeout     = 5 * time.Second
 )
@@ -91,7 +91,9 @@ func New[M Machine](o Options[M]) *Runtime[M] {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	o.BatchBytes = cmp.Or(o.BatchBytes, defaultBatchBytes)
+	if o.KeptBytes == nil {
+		o.KeptBytes = func() int { return math.MaxInt }
+	}
 	o.BufferBytes = cmp.Or(o.BufferBytes, defaultBufferBytes)
 	o.WriteTimeout = cmp.Or(o.WriteTimeout, defaultTimeout)
 	r := &Runtime[M]{

@@ -159,6 +159,31 @@ func TestATooLargeChange(t *testing.T) {
 	}
 }
 
+// How large a batch may be is the log's to say, and may change.
+func TestALargerBatchOnceTheLogTakesIt(t *testing.T) {
+	w := newWorld(t, func(o *Options[*tally]) { o.KeptBytes = func() int { return 5000 } })
+	w.Lead(0, 1)
+	w.log.Direct = true
+	var many []Record
+	for i := range 200 {
+		many = append(many, put(fmt.Sprintf("name-%03d", i), int64(i)))
+	}
+	all := func() *answer { return w.do(func(*tally) (Result, string) { return Result{Records: many}, "done" }) }
+	w.expect(all(), "RECORD_LIST_TOO_LARGE")
+	kept := &w.find(0).kept
+	w.expect(w.put("a", 1), "a=1")
+	if kept.builder == nil || cap(kept.bytes) == 0 {
+		t.Error("the memory of a small batch is not kept")
+	}
+	w.log.Max = 100_000
+	w.expect(all(), "done")
+	if kept.builder != nil || kept.bytes != nil {
+		t.Errorf("%d bytes are kept, more than 5000", cap(kept.bytes))
+	}
+	w.expect(w.get("name-199"), "name-199 is 199")
+	w.expect(w.put("a", 2), "a=2")
+}
+
 func TestARecordThatContradictsTheState(t *testing.T) {
 	w := newWorld(t)
 	w.Lead(0, 1)

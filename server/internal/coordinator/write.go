@@ -17,6 +17,30 @@ type batch struct {
 	undo    []func()
 }
 
+// kept is the memory of the last batch, for the next one.
+type kept struct {
+	builder *record.Builder
+	bytes   []byte
+}
+
+// take begins a batch.
+func (k *kept) take(o record.BuilderOptions) *record.Builder {
+	b := k.builder
+	if b == nil {
+		return record.NewBuilder(o)
+	}
+	k.builder = nil
+	b.Reset(o)
+	return b
+}
+
+// put keeps the memory of a batch that was appended, unless it has grown beyond a limit.
+func (k *kept) put(b *record.Builder, bytes []byte, limit int) {
+	if *k = (kept{}); b.Cap() <= limit && cap(bytes) <= limit {
+		k.builder, k.bytes = b, bytes
+	}
+}
+
 // stored is a record as it will be stored.
 type stored struct {
 	Record
@@ -56,7 +80,7 @@ func (s *shard[M]) run(res Result, now time.Time) {
 // write replays records and puts them into the batch. An error means that nothing of them is there, but for what was
 // split.
 func (s *shard[M]) write(res Result, now time.Time) error {
-	limit := s.runtime.o.BatchBytes - record.HeaderLen
+	limit := s.log.MaxBatchBytes() - record.HeaderLen
 	records, size := store(res.Records)
 	var err error
 	switch {
@@ -107,7 +131,7 @@ func (s *shard[M]) park(res Result) {
 // add replays records and puts them into the batch. Those of a transaction begin one of their own.
 func (s *shard[M]) add(records []stored, size int, res *Result, now time.Time) error {
 	producer := res.Producer
-	if s.batch.builder != nil && (producer != nil || s.batch.builder.Len()+size > s.runtime.o.BatchBytes) {
+	if s.batch.builder != nil && (producer != nil || s.batch.builder.Len()+size > s.log.MaxBatchBytes()) {
 		// What was decided rests on what was replayed for that batch: it falls with it.
 		if err := s.flush(); err != nil {
 			return err
@@ -162,7 +186,7 @@ func (s *shard[M]) begin(producer *Producer, now time.Time) {
 	if producer != nil {
 		o.ProducerID, o.ProducerEpoch, o.BaseSequence, o.Transactional = producer.ID, producer.Epoch, 0, true
 	}
-	s.batch.builder, s.batch.start = record.NewBuilder(o), s.offset
+	s.batch.builder, s.batch.start = s.kept.take(o), s.offset
 	if linger := s.runtime.o.Linger; linger > 0 {
 		s.batch.due = now.Add(linger)
 	}
@@ -176,7 +200,10 @@ func (s *shard[M]) flush() error {
 		return nil
 	}
 	s.batch = batch{}
-	if err := s.append(b.builder.Build(nil), b.start, b.then); err != nil {
+	bytes := b.builder.Build(s.kept.bytes[:0])
+	err := s.append(bytes, b.start, b.then)
+	s.kept.put(b.builder, bytes, s.runtime.o.KeptBytes())
+	if err != nil {
 		s.journal.rollback()
 		for i := len(b.undo) - 1; i >= 0; i-- {
 			b.undo[i]()

@@ -35,6 +35,14 @@ func (l *Led) Bounds() (start, end int64) {
 	return l.partition.log.StartOffset(), l.partition.log.EndOffset()
 }
 
+// MaxBatchBytes is what the topic's max.message.bytes says now.
+func (l *Led) MaxBatchBytes() int {
+	if n := l.partition.log.Config().MaxMessageBytes; n > 0 {
+		return int(n)
+	}
+	return math.MaxInt32
+}
+
 // Read returns whole batches from the one that holds offset on: as many as fit into cap(buf), but at least one, and none
 // at the end of the log. It sees what is not committed, too.
 func (l *Led) Read(offset int64, buf []byte) ([]byte, error) {

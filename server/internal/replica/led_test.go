@@ -6,6 +6,7 @@ import (
 	"testing/synctest"
 
 	"github.com/millrace-io/millrace/internal/record"
+	"github.com/millrace-io/millrace/internal/wire"
 	"github.com/millrace-io/millrace/kafka"
 	"github.com/millrace-io/millrace/server/internal/vfs"
 )
@@ -56,6 +57,11 @@ func TestALedPartition(t *testing.T) {
 		b, err = led.Read(4, make([]byte, 0, 1000))
 		check(t, "read error", err, nil)
 		check(t, "at the end", len(b), 0)
+
+		check(t, "the largest batch", led.MaxBatchBytes(), 1048588)
+		size := "5000"
+		n.apply(&wire.ConfigRecord{ResourceType: int8(kafka.ResourceTopic), ResourceName: topic, Name: "max.message.bytes", Value: &size})
+		check(t, "the largest batch as the topic says now", led.MaxBatchBytes(), 5000)
 
 		// The same node leads again, in another epoch: the old leadership writes nothing any more, and who waits is told.
 		told = nil

@@ -3,6 +3,7 @@ package group
 import (
 	"iter"
 	"time"
+	"unicode/utf16"
 
 	"github.com/millrace-io/millrace/internal/wire"
 	"github.com/millrace-io/millrace/kafka"
@@ -22,7 +23,7 @@ func (c *Coordinator) OffsetCommit(request *wire.OffsetCommitRequest, version in
 			return coordinator.Result{}, func(error) { done(nil, err) }
 		}
 		expireMs := int64(-1)
-		if request.RetentionTimeMs >= 0 {
+		if request.RetentionTimeMs != -1 { // a time that is over is one, too
 			expireMs = now.UnixMilli() + request.RetentionTimeMs
 		}
 		response, res := &wire.OffsetCommitResponse{}, coordinator.Result{}
@@ -30,7 +31,7 @@ func (c *Coordinator) OffsetCommit(request *wire.OffsetCommitRequest, version in
 			topic := wire.OffsetCommitResponseTopics{TopicID: t.TopicID, Name: t.Name}
 			for _, p := range t.Partitions {
 				one := wire.OffsetCommitResponsePartitions{PartitionIndex: p.PartitionIndex}
-				if p.CommittedMetadata != nil && len(*p.CommittedMetadata) > c.o.Config.OffsetMetadataMaxBytes {
+				if c.tooLong(p.CommittedMetadata) {
 					one.ErrorCode = kafka.OffsetMetadataTooLarge
 				} else {
 					res.Records = append(res.Records, place{request.GroupID, t.Name, p.PartitionIndex}.record(Offset{
@@ -60,7 +61,7 @@ func (c *Coordinator) TxnOffsetCommit(request *wire.TxnOffsetCommitRequest, vers
 			topic := wire.TxnOffsetCommitResponseTopics{Name: t.Name}
 			for _, p := range t.Partitions {
 				one := wire.TxnOffsetCommitResponsePartitions{PartitionIndex: p.PartitionIndex}
-				if p.CommittedMetadata != nil && len(*p.CommittedMetadata) > c.o.Config.OffsetMetadataMaxBytes {
+				if c.tooLong(p.CommittedMetadata) {
 					one.ErrorCode = kafka.OffsetMetadataTooLarge
 				} else {
 					res.Records = append(res.Records, place{request.GroupID, t.Name, p.PartitionIndex}.record(Offset{
@@ -74,6 +75,13 @@ func (c *Coordinator) TxnOffsetCommit(request *wire.TxnOffsetCommitRequest, vers
 		}
 		return res, func(err error) { done(response, commitError(err)) }
 	}, func(err error) { done(nil, err) })
+}
+
+// tooLong reports whether a text is longer than offset.metadata.max.bytes allows, which Kafka takes for what Java takes for
+// the length of a text.
+func (c *Coordinator) tooLong(metadata *string) bool {
+	limit := c.o.Config.OffsetMetadataMaxBytes
+	return metadata != nil && len(*metadata) > limit && len(utf16.Encode([]rune(*metadata))) > limit
 }
 
 // committer says who commits offsets.

@@ -3,6 +3,7 @@ package group
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"math"
 	"strconv"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/millrace-io/millrace/server/internal/coordinator/group/assign"
 	"github.com/millrace-io/millrace/server/internal/coordinator/group/classic"
 	"github.com/millrace-io/millrace/server/internal/coordinator/group/consumer"
+	"github.com/millrace-io/millrace/server/internal/metadata"
 )
 
 // Config is what the broker's configuration says to its groups.
@@ -30,7 +32,8 @@ type Config struct {
 	OffsetsCodec                  record.Codec
 	// AppendLinger is how long a batch waits for more; negative: while others already wait.
 	AppendLinger time.Duration
-	BatchBytes   int
+	// KeptBytes is how large the buffers may be that a partition keeps for its next batch.
+	KeptBytes int
 	// Loaders is how many partitions are loaded at a time, LoadBufferBytes what is read at a time for each.
 	Loaders         int
 	LoadBufferBytes int
@@ -72,7 +75,7 @@ func ParseConfig(get func(key string) string) (Config, error) {
 		OffsetMetadataMaxBytes: int(number("offset.metadata.max.bytes")), OffsetsRetention: scaled("offsets.retention.minutes", time.Minute),
 		OffsetsRetentionCheckInterval: millis("offsets.retention.check.interval.ms"), OffsetsCommitTimeout: millis("offsets.commit.timeout.ms"),
 		OffsetsCodec: record.Codec(number("offsets.topic.compression.codec")), AppendLinger: millis("group.coordinator.append.linger.ms"),
-		BatchBytes: int(number("group.coordinator.cached.buffer.max.bytes")), Loaders: int(number("group.coordinator.background.threads")),
+		KeptBytes: int(number("group.coordinator.cached.buffer.max.bytes")), Loaders: int(number("group.coordinator.background.threads")),
 		LoadBufferBytes: int(number("offsets.load.buffer.size")),
 	}
 	names := get("group.consumer.assignors")
@@ -128,14 +131,32 @@ func (c *Coordinator) timing(id string) consumer.Timing {
 			*to = min(max(time.Duration(n)*time.Millisecond, from), upTo)
 		}
 	}
-	for _, broker := range []string{"", strconv.Itoa(int(c.o.NodeID))} {
-		set(image.Config(kafka.ResourceBroker, broker), "group.consumer.assignment.interval.ms", &t.AssignmentInterval, low.AssignmentInterval, high.AssignmentInterval)
+	for values := range c.dynamic(image) {
+		set(values, "group.consumer.assignment.interval.ms", &t.AssignmentInterval, low.AssignmentInterval, high.AssignmentInterval)
 	}
 	own := image.Config(kafka.ResourceGroup, id)
 	set(own, "consumer.session.timeout.ms", &t.SessionTimeout, low.SessionTimeout, high.SessionTimeout)
 	set(own, "consumer.heartbeat.interval.ms", &t.HeartbeatInterval, low.HeartbeatInterval, high.HeartbeatInterval)
 	set(own, "consumer.assignment.interval.ms", &t.AssignmentInterval, low.AssignmentInterval, high.AssignmentInterval)
 	return t
+}
+
+// dynamic are the settings of this broker that may change while it runs: those of all brokers, and its own, which prevail.
+func (c *Coordinator) dynamic(image *metadata.Image) iter.Seq[map[string]string] {
+	return func(yield func(map[string]string) bool) {
+		_ = yield(image.Config(kafka.ResourceBroker, "")) && yield(image.Config(kafka.ResourceBroker, strconv.Itoa(int(c.o.NodeID))))
+	}
+}
+
+// keptBytes is group.coordinator.cached.buffer.max.bytes as it is now.
+func (c *Coordinator) keptBytes() int {
+	kept := c.o.Config.KeptBytes
+	for values := range c.dynamic(c.image.Load()) {
+		if n, err := config.ParseInt64(values["group.coordinator.cached.buffer.max.bytes"]); err == nil {
+			kept = int(n)
+		}
+	}
+	return kept
 }
 
 // BrokerKeys returns the broker settings that act in this room.
@@ -173,8 +194,8 @@ func BrokerKeys() []config.Key {
 			Doc: "How often regular expressions of consumer groups are matched against the topics though there are no new ones: who may see which topic changes too."},
 		{Name: "group.coordinator.append.linger.ms", Type: config.Int, Default: config.Value("-1"), Valid: config.AtLeast(-1), Importance: config.Medium,
 			Doc: "How long the coordinator collects records before it appends them; -1 for as long as other requests already wait."},
-		{Name: "group.coordinator.cached.buffer.max.bytes", Type: config.Int, Default: config.Value("1048588"), Valid: config.AtLeast(524288), Importance: config.Medium,
-			Doc: "The size of the largest batch that the coordinator appends."},
+		{Name: "group.coordinator.cached.buffer.max.bytes", Type: config.Int, Default: config.Value("1048588"), Valid: config.AtLeast(524288), Importance: config.Medium, Update: config.ClusterWide,
+			Doc: "How large the buffers of a batch may be that a partition of __consumer_offsets keeps for the next one."},
 		{Name: "group.coordinator.background.threads", Type: config.Int, Default: config.Value("2"), Valid: config.AtLeast(1), Importance: config.High,
 			Doc: "How many partitions of __consumer_offsets are loaded at a time."},
 		{Name: "offset.metadata.max.bytes", Type: config.Int, Default: config.Value("4096"), Importance: config.High,

@@ -180,6 +180,24 @@ func (w *world) describeConsumers(args []string, _ options) {
 }
 
 // TestTimingBounds holds that a node does not start with times of consumer groups outside of their bounds.
+func TestTheBufferLimitMayChange(t *testing.T) {
+	w := newWorld(t, nil)
+	set := func(broker, value string) {
+		w.apply(&wire.ConfigRecord{ResourceType: int8(kafka.ResourceBroker), ResourceName: broker, Name: "group.coordinator.cached.buffer.max.bytes", Value: &value})
+	}
+	for _, step := range []struct {
+		set  func()
+		want int
+	}{
+		{func() {}, 1048588}, {func() { set("", "600000") }, 600000}, {func() { set("2", "700000") }, 600000}, {func() { set("1", "800000") }, 800000},
+	} {
+		step.set()
+		if got := w.c.keptBytes(); got != step.want {
+			t.Errorf("it is %d, want %d", got, step.want)
+		}
+	}
+}
+
 func TestTimingBounds(t *testing.T) {
 	for _, settings := range []map[string]string{
 		{"group.consumer.session.timeout.ms": "44999"}, {"group.consumer.session.timeout.ms": "60001"},

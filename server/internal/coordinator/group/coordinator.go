@@ -58,7 +58,7 @@ func New(o Options) *Coordinator {
 	c.image.Store(metadata.Empty())
 	c.runtime = coordinator.New(coordinator.Options[*Shard]{
 		Records: wire.GroupRecords, Open: o.Open, New: func(s coordinator.Shard) *Shard { return newShard(c, s) },
-		WriteTimeout: o.Config.OffsetsCommitTimeout, Linger: o.Config.AppendLinger, BatchBytes: o.Config.BatchBytes,
+		WriteTimeout: o.Config.OffsetsCommitTimeout, Linger: o.Config.AppendLinger, KeptBytes: c.keptBytes,
 		Codec: o.Config.OffsetsCodec, Loaders: o.Config.Loaders, BufferBytes: o.Config.LoadBufferBytes, Log: o.Log, Now: o.Now, Go: o.Go,
 	})
 	return c
@@ -157,7 +157,7 @@ func PartitionOf(group string, partitions int) int32 {
 func (c *Coordinator) partitionOf(group string) (int32, error) {
 	t := c.image.Load().Topic(Topic)
 	if t == nil || len(t.Partitions) == 0 {
-		return 0, kafka.CoordinatorNotAvailable.Errorf("%s does not exist yet", Topic)
+		return 0, kafka.NotCoordinator.Errorf("%s does not exist yet", Topic)
 	}
 	return PartitionOf(group, len(t.Partitions)), nil
 }

@@ -44,9 +44,13 @@ func (c *Coordinator) ListGroups(request *wire.ListGroupsRequest, done func([]wi
 
 func (s *Shard) list(request *wire.ListGroupsRequest, now time.Time) []wire.ListGroupsResponseGroups {
 	var list []wire.ListGroupsResponseGroups
+	var states []string
+	for _, s := range request.StatesFilter {
+		states = append(states, strings.TrimSpace(s)) // as Kafka does, of states and not of kinds
+	}
 	for id, g := range s.groups.All() { // sorted when all are there
 		state := g.State(now)
-		if named(request.StatesFilter, state) && named(request.TypesFilter, g.Kind()) {
+		if named(states, state) && named(request.TypesFilter, g.Kind()) {
 			list = append(list, wire.ListGroupsResponseGroups{GroupID: id, ProtocolType: g.ProtocolType(), GroupState: state, GroupType: g.Kind()})
 		}
 	}

@@ -47,7 +47,7 @@ func (c *Coordinator) JoinGroup(request *wire.JoinGroupRequest, caller Caller, d
 			s.mayDrop(request.GroupID, g, &res)
 		}
 		return res, nil
-	}, refuse)
+	}, func(err error) { done(wire.NewJoinGroupResponse(), err) }) // nobody has looked at the member
 }
 
 // joinConsumers lets a member of the classic protocol into a group of the consumer protocol.
@@ -120,7 +120,8 @@ func (c *Coordinator) SyncGroup(request *wire.SyncGroupRequest, done func(*wire.
 	}, refuse)
 }
 
-// Heartbeat keeps a member that speaks the classic protocol.
+// Heartbeat keeps a member that speaks the classic protocol. While the group is being loaded everybody is: sessions begin
+// when that is done.
 func (c *Coordinator) Heartbeat(request *wire.HeartbeatRequest, done func(error)) {
 	c.run(request.GroupID, func(s *Shard, now time.Time) (coordinator.Result, func(error)) {
 		err := noMember(request.GroupID, request.MemberID)
@@ -136,7 +137,12 @@ func (c *Coordinator) Heartbeat(request *wire.HeartbeatRequest, done func(error)
 			}
 			done(err)
 		}
-	}, done)
+	}, func(err error) {
+		if kafka.CodeOf(err) == kafka.CoordinatorLoadInProgress {
+			err = nil
+		}
+		done(err)
+	})
 }
 
 // LeaveGroup lets members go. The members of the request are those of version 3; an older one has its single member

@@ -3,6 +3,7 @@ package memlog
 
 import (
 	"bytes"
+	"cmp"
 
 	"github.com/millrace-io/millrace/internal/record"
 	"github.com/millrace-io/millrace/kafka"
@@ -17,6 +18,8 @@ type Log struct {
 	Refuse error
 	// Direct commits at once, inside of Append.
 	Direct bool
+	// Max is the size of the largest batch; zero is Kafka's default.
+	Max int
 	// Skew is added to the offsets of appends, as if somebody else wrote.
 	Skew int64
 
@@ -32,6 +35,9 @@ type waiting struct {
 
 // Bounds implements coordinator.Log.
 func (l *Log) Bounds() (start, end int64) { return 0, l.End }
+
+// MaxBatchBytes implements coordinator.Log.
+func (l *Log) MaxBatchBytes() int { return cmp.Or(l.Max, 1048588) }
 
 // Read implements coordinator.Log.
 func (l *Log) Read(offset int64, buf []byte) ([]byte, error) {
@@ -117,5 +123,5 @@ func (l *Log) Lose(keep int) {
 
 // Next is the log as the next leader finds it.
 func (l *Log) Next() *Log {
-	return &Log{Batches: l.Batches, End: l.End, High: l.High, Direct: l.Direct}
+	return &Log{Batches: l.Batches, End: l.End, High: l.High, Direct: l.Direct, Max: l.Max}
 }

@@ -241,7 +241,7 @@ func (g *Group) rebalanceTimeout() time.Duration {
 
 // supports reports whether a member that joins with these protocols can be assigned to together with the others.
 func (g *Group) supports(protocolType string, protocols []protocol) bool {
-	if len(g.members) == 0 {
+	if g.state == Empty {
 		return protocolType != "" && len(protocols) > 0
 	}
 	return protocolType == g.protocolType && slices.ContainsFunc(protocols, func(p protocol) bool { return g.allSupport(p.name) })

@@ -171,8 +171,16 @@ func (d *decision) rebalanceOrComplete() {
 // knows who belongs to it.
 func (d *decision) maybeJoined() {
 	g := d.g
-	if g.state == PreparingRebalance && g.before != Empty && g.allJoined() {
-		d.joinPhaseOver()
+	if g.before != Empty {
+		d.completeIfJoined()
+	}
+}
+
+// completeIfJoined ends the joining phase when everybody is there. The first rebalance does not wait on, either, once one
+// that it waited for was silent for too long.
+func (d *decision) completeIfJoined() {
+	if g := d.g; g.state == PreparingRebalance && g.allJoined() {
+		d.complete()
 	}
 }
 
@@ -195,14 +203,13 @@ func (d *decision) rebalance() {
 		g.remaining = max(0, g.rebalanceTimeout()-g.delay)
 		g.env.Timers.Set(g.timer(timerJoin), d.now.Add(g.delay))
 	case g.allJoined():
-		d.joinPhaseOver()
+		d.complete()
 	default:
 		g.env.Timers.Set(g.timer(timerJoin), d.now.Add(g.rebalanceTimeout()))
 	}
 }
 
-// joinPhaseOver begins the next generation with those who came. Members that did not are let go, but for static ones,
-// which have until the end of their session.
+// joinPhaseOver is for when the time of the joining phase is over. A first rebalance gets more when somebody came meanwhile.
 func (d *decision) joinPhaseOver() {
 	g := d.g
 	if g.before == Empty && g.joined && g.remaining > 0 {
@@ -211,6 +218,13 @@ func (d *decision) joinPhaseOver() {
 		g.env.Timers.Set(g.timer(timerJoin), d.now.Add(g.delay))
 		return
 	}
+	d.complete()
+}
+
+// complete begins the next generation with those who came. Members that did not are let go, but for static ones, which
+// have until the end of their session.
+func (d *decision) complete() {
+	g := d.g
 	g.env.Timers.Cancel(g.timer(timerJoin))
 	for _, m := range append([]*member(nil), g.members...) {
 		if m.join == nil && m.instance == nil {

@@ -56,7 +56,11 @@ func (d *decision) leave(who wire.LeaveGroupRequestMembers) error {
 func (d *decision) expel(m *member) {
 	d.note(history.Silent, m, m.sessionTimeout)
 	d.dismiss(m)
-	d.changed()
+	if d.g.state == PreparingRebalance {
+		d.completeIfJoined()
+	} else {
+		d.changed()
+	}
 }
 
 // dismiss takes a member out. If it waits to join it may come again, as a new one.

@@ -59,7 +59,7 @@ func (d *decision) silent(id string) {
 	if g.pending[id] {
 		delete(g.pending, id)
 		d.note(history.NeverCame, &member{id: id}, 0)
-		d.maybeJoined()
+		d.completeIfJoined()
 		return
 	}
 	m := g.find(id)
