@@ -130,6 +130,21 @@ func FuzzStored(f *testing.F) {
 			return wire.DecodeCoordinatorValue(topic, int16(kind/16), b)
 		}
 		m, version, err := decode(b)
+		if kind%4 >= 2 { // who reads one after the other reads the same
+			reader := wire.NewCoordinatorReader(topic)
+			for range 2 {
+				var again wire.Message
+				var failed error
+				if kind%4 == 2 {
+					again, failed = reader.Key(b)
+				} else {
+					again, _, failed = reader.Value(int16(kind/16), b)
+				}
+				if (failed == nil) != (err == nil) || !reflect.DeepEqual(again, m) && err == nil {
+					t.Fatalf("%x is %+v, %v, and then %+v, %v", b, m, err, again, failed)
+				}
+			}
+		}
 		if err != nil {
 			return
 		}

@@ -40,12 +40,16 @@ func (i MessageInfo) Flexible(version int16) bool { return version >= i.Flexible
 // Decode reads a whole message: bytes behind its end are an error, as is a version that the message has not.
 // Unstable versions are read, too.
 func Decode(m Message, version int16, b []byte) error {
+	return NewReader(b).message(m, version)
+}
+
+// message is Decode for what a reader has.
+func (r *Reader) message(m Message, version int16) error {
 	info := m.Info()
 	if version < info.MinVersion || version > info.Latest {
 		return fmt.Errorf("%w: %s has versions %d to %d, not %d", ErrMalformed, info.Name, info.MinVersion, info.Latest, version)
 	}
-	r := Reader{rest: b}
-	m.Decode(&r, version)
+	m.Decode(r, version)
 	if err := r.Finish(); err != nil {
 		return fmt.Errorf("%s version %d: %w", info.Name, version, err)
 	}

@@ -25,6 +25,9 @@ type Reader struct {
 
 	// charged counts the bytes of memory that decoding asked for so far. It is the measure of the cost bound.
 	charged int
+
+	// texts, when there are any, are strings that came before: they are used again.
+	texts texts
 }
 
 // NewReader returns a reader of b.
@@ -209,7 +212,7 @@ func (r *Reader) longLen(flex bool) int {
 func (r *Reader) String(flex bool) string {
 	b := r.StringBytes(flex)
 	r.charged += len(b)
-	return string(b)
+	return r.texts.of(b)
 }
 
 // StringBytes reads a string as bytes that alias the input.
@@ -239,7 +242,7 @@ func (r *Reader) stringPtr(flex, nullable bool) *string {
 		return nil
 	}
 	r.charged += int(unsafe.Sizeof("")) + len(b)
-	return new(string(b))
+	return new(r.texts.of(b))
 }
 
 // bytes reads a bytes field into memory of its own.

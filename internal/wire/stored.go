@@ -1,9 +1,6 @@
 package wire
 
-import (
-	"encoding/binary"
-	"fmt"
-)
+import "fmt"
 
 // frameVersion is the version of the frame around a record of the metadata log or of __remote_log_metadata.
 const frameVersion = 1
@@ -66,74 +63,4 @@ func decodeTyped(value []byte, family string, make func(int16) Message) (Message
 		return nil, 0, err
 	}
 	return m, int16(version), nil
-}
-
-// CoordinatorTopic names the records of one coordinator's topic.
-type CoordinatorTopic uint8
-
-// The topics whose records have typed keys and versioned values.
-const (
-	GroupRecords       CoordinatorTopic = iota // __consumer_offsets
-	TransactionRecords                         // __transaction_state
-	ShareRecords                               // __share_group_state
-)
-
-// String returns the family of records: group, transaction or share.
-func (t CoordinatorTopic) String() string {
-	return [...]string{"group", "transaction", "share"}[t]
-}
-
-func (t CoordinatorTopic) newKey(number int16) Message {
-	return [...]func(int16) Message{newGroupKey, newTransactionKey, newShareKey}[t](number)
-}
-
-func (t CoordinatorTopic) newValue(number int16) Message {
-	return [...]func(int16) Message{newGroupValue, newTransactionValue, newShareValue}[t](number)
-}
-
-// AppendCoordinatorKey appends the key of a coordinator's record as it is stored:
-//
-//	int16 record type | fields
-func AppendCoordinatorKey(dst []byte, key Message) []byte {
-	info := key.Info()
-	return key.AppendTo(appendInt16(dst, info.Type), info.MaxVersion)
-}
-
-// AppendCoordinatorValue appends the value of a coordinator's record as it is stored:
-//
-//	int16 version | fields
-func AppendCoordinatorValue(dst []byte, value Message, version int16) []byte {
-	return value.AppendTo(appendInt16(dst, version), version)
-}
-
-// DecodeCoordinatorKey reads the key of a record of a coordinator's topic; its type is key.Info().Type. The error is an
-// *UnknownRecordError, which Kafka's loaders skip, or of class ErrMalformed.
-func DecodeCoordinatorKey(topic CoordinatorTopic, b []byte) (key Message, err error) {
-	if len(b) < 2 {
-		return nil, fmt.Errorf("%s key: %w: %s", topic, ErrMalformed, whatShort)
-	}
-	number := int16(binary.BigEndian.Uint16(b))
-	if key = topic.newKey(number); key == nil {
-		return nil, &UnknownRecordError{topic.String(), number}
-	}
-	if err := Decode(key, key.Info().MaxVersion, b[2:]); err != nil {
-		return nil, err
-	}
-	return key, nil
-}
-
-// DecodeCoordinatorValue reads the value of a record whose key has the given type, and its version. A record without a
-// value is a deletion, for the caller to see before. The error is an *UnknownRecordError or of class ErrMalformed.
-func DecodeCoordinatorValue(topic CoordinatorTopic, number int16, b []byte) (value Message, version int16, err error) {
-	if len(b) < 2 {
-		return nil, 0, fmt.Errorf("%s value of type %d: %w: %s", topic, number, ErrMalformed, whatShort)
-	}
-	version = int16(binary.BigEndian.Uint16(b))
-	if value = topic.newValue(number); value == nil {
-		return nil, 0, &UnknownRecordError{topic.String(), number}
-	}
-	if err := Decode(value, version, b[2:]); err != nil {
-		return nil, 0, err
-	}
-	return value, version, nil
 }

@@ -61,7 +61,7 @@ var errAbandoned = errors.New("the leadership ended")
 func (s *shard[M]) replay(log Log) (end int64, records int, err error) {
 	offset, end := log.Bounds()
 	buf := make([]byte, 0, s.runtime.o.BufferBytes)
-	d := &record.Decompressor{}
+	d, r := &record.Decompressor{}, wire.NewCoordinatorReader(s.runtime.o.Records)
 	for offset < end {
 		if s.abandoned() {
 			return 0, 0, errAbandoned
@@ -78,7 +78,7 @@ func (s *shard[M]) replay(log Log) (end int64, records int, err error) {
 			if b, batches, err = record.Next(batches); err != nil {
 				return 0, 0, fmt.Errorf("the batch behind offset %d: %w", offset, err)
 			}
-			n, err := s.replayBatch(b, d)
+			n, err := s.replayBatch(b, d, r)
 			if err != nil {
 				return 0, 0, err
 			}
@@ -90,7 +90,7 @@ func (s *shard[M]) replay(log Log) (end int64, records int, err error) {
 }
 
 // replayBatch replays one batch and returns how many records were in it.
-func (s *shard[M]) replayBatch(b record.Batch, d *record.Decompressor) (int, error) {
+func (s *shard[M]) replayBatch(b record.Batch, d *record.Decompressor, reader *wire.CoordinatorReader) (int, error) {
 	if err := b.CheckCRC(); err != nil {
 		return 0, err
 	}
@@ -111,7 +111,7 @@ func (s *shard[M]) replayBatch(b record.Batch, d *record.Decompressor) (int, err
 			return n, fmt.Errorf("batch at offset %d: %w", b.BaseOffset(), err)
 		}
 		n++
-		if err := s.replayStored(r, producer); err != nil {
+		if err := s.replayStored(r, producer, reader); err != nil {
 			return n, fmt.Errorf("record at offset %d: %w", r.Offset, err)
 		}
 	}
@@ -120,22 +120,23 @@ func (s *shard[M]) replayBatch(b record.Batch, d *record.Decompressor) (int, err
 
 // replayStored decodes and replays one record. Records of a kind that is not known here are passed over, as Kafka does:
 // a newer version wrote them, and a newer version will read them.
-func (s *shard[M]) replayStored(r record.Record, producer int64) error {
+func (s *shard[M]) replayStored(r record.Record, producer int64, reader *wire.CoordinatorReader) error {
 	if r.Key == nil {
 		s.runtime.o.Log.Warn("a record without a key in a coordinator's partition is passed over", "partition", s.partition, "offset", r.Offset)
 		return nil
 	}
 	decoded := Record{}
-	var unknown *wire.UnknownRecordError
 	var err error
-	if decoded.Key, err = wire.DecodeCoordinatorKey(s.runtime.o.Records, r.Key); errors.As(err, &unknown) {
+	if decoded.Key, err = reader.Key(r.Key); err != nil {
+		var unknown *wire.UnknownRecordError
+		if !errors.As(err, &unknown) {
+			return err
+		}
 		s.runtime.o.Log.Warn("a record of an unknown type in a coordinator's partition is passed over; was it written by a newer version?", "partition", s.partition, "offset", r.Offset, "type", unknown.Type)
 		return nil
-	} else if err != nil {
-		return err
 	}
 	if r.Value != nil {
-		if decoded.Value, decoded.Version, err = wire.DecodeCoordinatorValue(s.runtime.o.Records, decoded.Key.Info().Type, r.Value); err != nil {
+		if decoded.Value, decoded.Version, err = reader.Value(decoded.Key.Info().Type, r.Value); err != nil {
 			return err
 		}
 	}

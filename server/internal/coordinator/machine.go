@@ -12,7 +12,7 @@ type Machine interface {
 	// Replay changes the state by one record. It is the only way in which what is in the log may change. offset is
 	// the record's own. producerID is that of the batch, kafka.NoProducerID unless the record belongs to a
 	// transaction that is still open: it then counts only once EndTxn commits it. An error means that the record
-	// contradicts the state.
+	// contradicts the state. Key and value themselves are the caller's, and used again; what they point to may be kept.
 	Replay(offset, producerID int64, r Record) error
 	// EndTxn is told of a transaction marker.
 	EndTxn(offset, producerID int64, commit bool) error

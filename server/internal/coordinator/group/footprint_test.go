@@ -185,6 +185,18 @@ func TestAGroupTakesLittle(t *testing.T) {
 	}
 }
 
+// TestALoadMakesLittle holds that an offset is loaded with next to nothing made for it but the place where it is kept.
+func TestALoadMakesLittle(t *testing.T) {
+	const groups, each = 100, 100
+	h := newHerd(t, groups)
+	h.commit(each)
+	if n := testing.AllocsPerRun(5, h.w.reload) / (groups * each); n > 0.5 {
+		t.Errorf("%.2f allocations for an offset", n)
+	} else {
+		t.Logf("%.2f allocations for an offset", n)
+	}
+}
+
 // BenchmarkLoad loads 10,000 groups with 100 offsets each.
 func BenchmarkLoad(b *testing.B) {
 	const groups, each, offsets = 10_000, 100, 1_000_000
