@@ -56,19 +56,24 @@ func (s *Shard) forget() coordinator.Result {
 	suspects, image := s.suspects, s.c.image.Load()
 	s.suspects = map[string]map[kafka.TopicID]bool{}
 	res := coordinator.Result{Split: true, Undo: func() { s.suspects = suspects }}
-	for _, where := range s.offsets.placesIn(suspects) {
-		gone, here := suspects[where.topic], image.Topic(where.topic)
-		if s.offsets.any(where, func(of kafka.TopicID) bool {
-			switch {
-			case gone[of]:
-				return true
-			case of == kafka.TopicID{}: // what older versions have stored has no id
-				return len(gone) > 0
-			}
-			return here != nil && here.ID != of
-		}) {
-			res.Records = append(res.Records, where.tombstone())
+	here := make(map[string]kafka.TopicID, len(suspects))
+	for name := range suspects {
+		if t := image.Topic(name); t != nil {
+			here[name] = t.ID
 		}
+	}
+	for _, where := range s.offsets.find(suspects, func(name string, of kafka.TopicID) bool {
+		gone := suspects[name]
+		switch {
+		case gone[of]:
+			return true
+		case of == kafka.TopicID{}: // what older versions have stored has no id
+			return len(gone) > 0
+		}
+		id, there := here[name]
+		return there && id != of
+	}) {
+		res.Records = append(res.Records, where.tombstone())
 	}
 	return res
 }

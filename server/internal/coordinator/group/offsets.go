@@ -213,39 +213,41 @@ func (o *offsets) places(group string) []place {
 	return slices.SortedFunc(maps.Keys(all), comparePlaces)
 }
 
-// placesIn lists where any group has committed an offset in some topics, or an open transaction has sent one.
-func (o *offsets) placesIn(topics map[string]map[kafka.TopicID]bool) []place {
-	all := map[place]bool{}
+// find lists where any group has committed an offset of some topics, or an open transaction has sent one, that is of such
+// a topic. There may be a million of them, of which few or none are found.
+func (o *offsets) find(topics suspects, such func(name string, of kafka.TopicID) bool) []place {
+	var found []place
+	look := func(group, topic string, p *partitions) {
+		for partition, committed := range p.All() {
+			if such(topic, committed.TopicID) {
+				found = append(found, place{group, topic, partition})
+			}
+		}
+	}
 	for group, read := range o.groups.All() {
-		for topic := range topics {
-			if p, _ := read.Get(topic); p != nil {
-				for partition := range p.Keys() {
-					all[place{group, topic, partition}] = true
+		if len(topics) < read.Len() {
+			for topic := range topics {
+				if p, _ := read.Get(topic); p != nil {
+					look(group, topic, p)
 				}
 			}
+			continue
 		}
-	}
-	for where := range o.pendingIn.Keys() {
-		if topics[where.topic] != nil {
-			all[where] = true
-		}
-	}
-	return slices.SortedFunc(maps.Keys(all), comparePlaces)
-}
-
-// any reports whether what is committed at a place, or what an open transaction has sent for it, is of such a topic.
-func (o *offsets) any(where place, such func(topic kafka.TopicID) bool) bool {
-	if committed, ok := o.get(where); ok && such(committed.TopicID) {
-		return true
-	}
-	if o.unstable(where) {
-		for _, p := range o.open.All() {
-			if sent, ok := p.Get(where); ok && such(sent.TopicID) {
-				return true
+		for topic, p := range read.All() {
+			if topics[topic] != nil {
+				look(group, topic, p)
 			}
 		}
 	}
-	return false
+	for _, p := range o.open.All() {
+		for where, sent := range p.All() {
+			if topics[where.topic] != nil && such(where.topic, sent.TopicID) {
+				found = append(found, where)
+			}
+		}
+	}
+	slices.SortFunc(found, comparePlaces)
+	return slices.Compact(found)
 }
 
 func comparePlaces(a, b place) int {
