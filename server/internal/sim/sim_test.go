@@ -121,7 +121,7 @@ func TestPlantedBugs(t *testing.T) {
 		{"a replaced static member commits", TakesReplaced, 60, "no commit of who is no member is taken"},
 		{"offsets expire too early", ForgetsEarly, 60, "an acknowledged commit is never lost"},
 		{"the offsets of a deleted topic stay", KeepsOffsets, 20, "a deleted topic has no offsets"},
-		{"a regular expression misses a topic", HidesTopics, 40, "when everything has healed, every group is stable"},
+		{"a regular expression misses a topic", HidesTopics, 120, "when everything has healed, every group is stable"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for seed := uint64(1); seed <= c.seeds; seed++ {
