@@ -109,7 +109,9 @@ func TestADirectoryThatFailsIsNamed(t *testing.T) {
 	if err := b.tryTopic("t", 4); err != nil { // some of them in each directory
 		t.Fatal(err)
 	}
-	disk.Add(&vfs.Rule{Ops: vfs.OpSync, Path: "/b/t-*/*.log", Err: errors.New("the medium is gone")})
+	for _, file := range []string{"/b/t-*/*.log", "/b/millrace-journal.*"} {
+		disk.Add(&vfs.Rule{Ops: vfs.OpSync, Path: file, Err: errors.New("the medium is gone")})
+	}
 	refused := 0
 	for p := range int32(4) {
 		if err := b.try("t", &kgo.Record{Partition: p, Value: []byte("v")}); errors.Is(err, kerr.KafkaStorageError) {

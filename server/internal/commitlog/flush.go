@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path"
+	"slices"
 
 	"github.com/millrace-io/millrace/server/internal/commitlog/segment"
 	"github.com/millrace-io/millrace/server/internal/vfs"
@@ -27,12 +28,14 @@ type Flush struct {
 	syncDir    bool
 	created    bool
 	epochs     bool // the epoch file is behind
+	journaled  bool
 }
 
-// flushPart is a file to sync and how long it was when the flush began.
+// flushPart is a file to sync: how long it was when the flush began, and from where on its bytes are durable nowhere.
 type flushPart struct {
-	seg  *segment.Segment
-	size int64
+	seg        *segment.Segment
+	size, from int64
+	settled    bool
 }
 
 func (f *Flush) part(i int) *flushPart {
@@ -54,7 +57,8 @@ func (l *Log) BeginFlush() (Flush, bool) {
 	f := Flush{log: l, end: l.end.Load(), generation: l.generation, dirSeq: h.dirSeq, syncDir: h.dirSeq != h.dirSynced, created: h.created, epochs: h.epochs.changed}
 	f.at, _ = h.marks.find(f.end)
 	for _, seg := range h.dirty {
-		p := flushPart{seg, seg.Size()}
+		p := flushPart{seg: seg}
+		p.size, p.from, p.settled = seg.Loose()
 		if f.n < len(f.first) {
 			f.first[f.n] = p
 		} else {
@@ -92,6 +96,56 @@ func (f *Flush) Sync() error {
 	}
 	return l.fs().SyncDir(l.Dir())
 }
+
+// Run is a run of bytes in the file of a segment.
+type Run struct {
+	Base, Position int64
+	Length         int
+}
+
+// Loose returns how many bytes a journal has to hold for the flush to be durable without Sync; ok is false when only
+// Sync makes it so: there are new files, or the log was cut, or an epoch began.
+func (f *Flush) Loose() (bytes int64, ok bool) {
+	if f.syncDir || f.created || f.epochs || f.n == 0 {
+		return 0, false
+	}
+	for i := range f.n {
+		p := f.part(i)
+		if !p.settled {
+			return 0, false
+		}
+		bytes += p.size - p.from
+	}
+	return bytes, true
+}
+
+// LooseRuns yields those bytes, as runs to be passed to ReadRun.
+func (f *Flush) LooseRuns(yield func(i int, r Run) bool) {
+	for i := range f.n {
+		p := f.part(i)
+		if p.from < p.size && !yield(i, Run{Base: p.seg.Base, Position: p.from, Length: int(p.size - p.from)}) {
+			return
+		}
+	}
+}
+
+// ReadRun reads the bytes of a run.
+func (f *Flush) ReadRun(i int, r Run, into []byte) error {
+	file, err := f.part(i).seg.Log.AcquireExisting()
+	if err != nil {
+		return err
+	}
+	defer f.part(i).seg.Log.Release()
+	_, err = file.ReadAt(into[:r.Length], r.Position)
+	return err
+}
+
+// Journaled says that the loose bytes of the flush are durable in a journal, which keeps them until a flush that begins
+// later has made the files durable. EndFlush comes next, without Sync.
+func (f *Flush) Journaled() { f.journaled = true }
+
+// End is the offset below which the log is durable once the flush has succeeded.
+func (f *Flush) End() int64 { return f.end }
 
 // saveEpochs brings the epoch file up to date; it is durable, with its directory, on return. The offset is how far the
 // file is right, as it was and as it is, whether or not it could be written.
@@ -152,6 +206,25 @@ func (l *Log) EndFlush(f Flush, err error) (flushed int64) {
 		}
 		return l.flushed.Load()
 	}
+	if f.journaled {
+		for i := range f.n {
+			p := f.part(i)
+			p.seg.MarkJournaled(p.size)
+		}
+	} else {
+		f.filesSynced(h)
+	}
+	if f.end > l.flushed.Load() {
+		l.flushed.Store(f.end)
+		if f.at.seg != nil && f.at.offset == f.end {
+			h.marks.add(f.at) // up to here consumers may read now
+		}
+	}
+	return l.flushed.Load()
+}
+
+// filesSynced notes what Sync made durable. view is held.
+func (f *Flush) filesSynced(h *hot) {
 	clean := 0
 	for i := range f.n {
 		if p := f.part(i); p.seg.MarkSynced(p.size) {
@@ -174,13 +247,41 @@ func (l *Log) EndFlush(f Flush, err error) (flushed int64) {
 	if f.created {
 		h.created = false
 	}
-	if f.end > l.flushed.Load() {
-		l.flushed.Store(f.end)
-		if f.at.seg != nil && f.at.offset == f.end {
-			h.marks.add(f.at) // up to here consumers may read now
-		}
+}
+
+// leans reports whether the log is durable by a journal in part.
+func (l *Log) leans() bool {
+	l.view.Lock()
+	defer l.view.Unlock()
+	return l.hot != nil && slices.ContainsFunc(l.hot.dirty, (*segment.Segment).Leans)
+}
+
+// SyncFiles makes the files of a log durable that a journal holds bytes of: when it returns, what was journaled before is
+// needed no more. It does not move Flushed: that belongs to who flushes.
+func (l *Log) SyncFiles() error {
+	if !l.leans() {
+		return l.Err()
 	}
-	return l.flushed.Load()
+	f, ok := l.BeginFlush()
+	if !ok {
+		return l.Err()
+	}
+	err := f.Sync()
+	l.view.Lock()
+	defer l.view.Unlock()
+	h := l.hot
+	switch {
+	case h == nil || f.generation != l.generation:
+		return nil // it was truncated or dropped meanwhile
+	case err != nil:
+		err = ioError(fmt.Errorf("%s: flush: %w", l.tp, err))
+		if l.failed == nil {
+			l.failed = err
+		}
+		return err
+	}
+	f.filesSynced(h)
+	return nil
 }
 
 // flushAll flushes on the spot.
@@ -248,9 +349,10 @@ func (l *Log) checkpoint() error {
 	l.view.Unlock()
 	l.mu.Unlock()
 
+	// Below a recovery point all is in the files: who believes it need not know of a journal.
+	err := l.SyncFiles()
 	// After a checkpoint the log may cool, and a log that wakes believes that its directory can be found again.
-	var err error
-	if created {
+	if err == nil && created {
 		err = l.syncCreated(dir)
 	}
 	if err == nil {

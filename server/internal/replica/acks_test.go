@@ -30,7 +30,7 @@ func TestAcksAgainstModel(t *testing.T) {
 			defer n.close()
 			n.apply(topicRecords("t", idT, 3)...)
 			n.apply(topicRecords("u", idU, 3, "durability", "cache")...)
-			fail.Add(&vfs.Rule{Ops: vfs.OpSync, Path: "*.log", Hook: func(vfs.Op, string) { time.Sleep(pause(40)) }})
+			fail.Add(&vfs.Rule{Ops: vfs.OpSync, Path: appendedFiles, Hook: func(vfs.Op, string) { time.Sleep(pause(40)) }})
 
 			answers := map[*AppendRequest]int{}
 			taken := map[string][]bool{} // by partition: which offsets were given out

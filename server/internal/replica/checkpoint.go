@@ -2,6 +2,7 @@ package replica
 
 import (
 	"fmt"
+	"iter"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -179,7 +180,7 @@ func (d *logDir) notSaved(c *checkpoint, err error) {
 }
 
 // hosted yields the replicas in the directory whose logs are open.
-func (d *logDir) hosted() func(yield func(*Partition) bool) {
+func (d *logDir) hosted() iter.Seq[*Partition] {
 	return func(yield func(*Partition) bool) {
 		for p := range d.manager.topics.replicas() {
 			if p.dir == d && p.log != nil && !yield(p) {

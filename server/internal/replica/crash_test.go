@@ -14,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/millrace-io/millrace/internal/record"
 	"github.com/millrace-io/millrace/internal/wire"
 	"github.com/millrace-io/millrace/kafka"
 	"github.com/millrace-io/millrace/server/internal/vfs"
@@ -99,6 +100,9 @@ func (r *crashRun) run(seed uint64, breakIt func(*Manager)) {
 	r.sent = map[int64][]sentBatch{}
 	r.mem = vfs.NewMem()
 	r.n = crashNode(r.t, r.mem)
+	for _, d := range r.n.m.dirs {
+		d.journal.limit = 4 * journalSector // so that it turns, and the logs are synced after it
+	}
 	if breakIt != nil {
 		breakIt(r.n.m)
 	}
@@ -144,6 +148,9 @@ func (n *node) read(partition int32) (got []string, err error) {
 		if res.Err != nil {
 			return nil, res.Err
 		}
+		if err := wholeBatches(res); err != nil {
+			return nil, err
+		}
 		more := values(n.t, res)
 		if got = append(got, more...); int64(len(got)) >= res.HighWatermark {
 			return got, nil
@@ -152,6 +159,29 @@ func (n *node) read(partition int32) (got []string, err error) {
 			return got, fmt.Errorf("%d records below the high watermark %d", len(got), res.HighWatermark)
 		}
 	}
+}
+
+// wholeBatches checks what a response holds, as a consumer does before it looks into it.
+func wholeBatches(r *FetchedPartition) error {
+	if r.Slice.Range == nil {
+		return nil
+	}
+	rest := make([]byte, r.Slice.Range.Len())
+	if n, err := r.Slice.Range.ReadAt(rest, 0); n < len(rest) {
+		return err
+	}
+	for len(rest) > 0 {
+		b, after, err := record.Next(rest)
+		if err == nil {
+			err = b.CheckCRC()
+		}
+		if err != nil {
+			r.Slice.Range.Release()
+			return err
+		}
+		rest = after
+	}
+	return nil
 }
 
 // lost starts a node on every clone, and returns a sentence for each thing that is not as it was promised.
@@ -258,6 +288,10 @@ func TestDamageIsNotCut(t *testing.T) {
 	}
 	time.Sleep(2 * floorSyncDelay) // the floor of the last round gets to the disk
 	n.m.dirs[0].sync.close()
+	// What the journal alone has, a start would repair.
+	d := n.m.dirs[0]
+	check(t, "sync the files", d.syncJournaled(slices.Collect(d.hosted())), nil)
+	check(t, "end the journal", d.journal.close(true), nil)
 	after := mem.CrashClone(vfs.CrashOptions{})
 	n.close()
 

@@ -34,10 +34,11 @@ type logDir struct {
 	// replicas counts the partitions placed here.
 	replicas atomic.Int32
 
-	sync  syncer
-	stall stallWatch
-	floor *floor
-	room  room
+	sync    syncer
+	stall   stallWatch
+	floor   *floor
+	journal journal
+	room    room
 
 	// What changed since it was last saved. The first change arms the timer of its checkpoint; a directory
 	// where nothing moves has none.
@@ -70,6 +71,7 @@ func newLogDir(m *Manager, dir Dir, handles *segment.Handles) *logDir {
 	d := &logDir{Dir: dir, manager: m, fs: m.fs, log: m.log, handles: handles, timers: map[*time.Timer]struct{}{}}
 	d.sync.dir = d
 	d.sync.init()
+	d.journal.init(d)
 	d.stall.dir = d
 	d.room.dir = d
 	d.janitor.init(d)

@@ -68,7 +68,7 @@ func openFloor(fsys vfs.FS, dir string) (f *floor, floors map[kafka.TopicIDParti
 	f = &floor{fs: fsys, path: path.Join(dir, floorFile)}
 	data, err := vfs.ReadFile(fsys, f.path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return f, nil, 0, nil
+		return f, map[kafka.TopicIDPartition]int64{}, 0, nil
 	}
 	if err != nil {
 		return nil, nil, 0, err
@@ -128,17 +128,22 @@ func (f *floor) add(p *Partition, flushed int64) {
 // write appends the floors of the round to the journal. They are in the file when it returns, and on the disk with
 // the next sync.
 func (f *floor) write() error {
-	if len(f.batch) == 0 {
+	err := f.append(f.batch)
+	f.batch = f.batch[:0]
+	return err
+}
+
+// append appends entries to the journal.
+func (f *floor) append(entries []byte) error {
+	if len(entries) == 0 {
 		return nil
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	_, err := f.file.WriteAt(f.batch, f.size)
-	if err != nil {
+	if _, err := f.file.WriteAt(entries, f.size); err != nil {
 		return fmt.Errorf("write the durable floor: %w", err)
 	}
-	f.size += int64(len(f.batch))
-	f.batch = f.batch[:0]
+	f.size += int64(len(entries))
 	f.dirty = true
 	return nil
 }

@@ -105,7 +105,7 @@ func TestWaitsForTheDisk(t *testing.T) {
 		check(t, "first", n.append("t", 0, 1, "a").Err, nil)
 		synctest.Wait()
 		time.Sleep(time.Second)
-		slow := &vfs.Rule{Ops: vfs.OpSync, Path: "*.log", Hook: delay(300 * time.Millisecond)}
+		slow := &vfs.Rule{Ops: vfs.OpSync, Path: appendedFiles, Hook: delay(300 * time.Millisecond)}
 		fail.Add(slow)
 		begun := time.Now()
 		one, all := n.appendAsync("t", 0, 1, batchOf("b")), n.appendAsync("t", 0, -1, batchOf("c"))
@@ -135,7 +135,7 @@ func TestAppendTimesOut(t *testing.T) {
 		n := newNode(t, fail, nil).load()
 		defer n.close()
 		n.apply(topicRecords("t", idT, 2)...)
-		fail.Add(&vfs.Rule{Ops: vfs.OpSync, Path: "*.log", Hook: delay(4 * time.Second)})
+		fail.Add(&vfs.Rule{Ops: vfs.OpSync, Path: appendedFiles, Hook: delay(4 * time.Second)})
 		begun := time.Now()
 		answers := 0
 		done := make(chan struct{}, 2)
@@ -174,7 +174,7 @@ func TestLeadershipEnds(t *testing.T) {
 				n := newNode(t, fail, nil).load()
 				defer n.close()
 				n.apply(topicRecords("t", idT, 1)...)
-				fail.Add(&vfs.Rule{Ops: vfs.OpSync, Path: "*.log", Hook: delay(time.Second)})
+				fail.Add(&vfs.Rule{Ops: vfs.OpSync, Path: appendedFiles, Hook: delay(time.Second)})
 				parked := n.appendAsync("t", 0, -1, batchOf("x"))
 				synctest.Wait()
 				fetching := fetchOf("t", 0)
@@ -209,6 +209,7 @@ func TestSyncFails(t *testing.T) {
 		check(t, "partition 0", n.append("t", 0, -1, "a").Err, nil)
 		check(t, "partition 1", n.append("t", 1, -1, "a").Err, nil)
 		fail.Add(&vfs.Rule{Ops: vfs.OpSync, Path: "d1/t-0/*.log", Err: syscall.EIO})
+		fail.Add(&vfs.Rule{Ops: vfs.OpSync, Path: "d1/millrace-journal.*", Err: syscall.EIO})
 		waits := fetchOf("t", 1, 1)
 		waits.MaxWait = time.Hour
 		fetched := n.fetchAsync(waits)
@@ -236,7 +237,7 @@ func TestSyncStalls(t *testing.T) {
 		n := newNode(t, fail, nil).load()
 		defer n.close()
 		n.apply(topicRecords("t", idT, 1)...)
-		fail.Add(&vfs.Rule{Ops: vfs.OpSync, Path: "*.log", Hook: delay(8 * time.Second)})
+		fail.Add(&vfs.Rule{Ops: vfs.OpSync, Path: appendedFiles, Hook: delay(8 * time.Second)})
 		done := n.appendAsync("t", 0, 1, batchOf("x"))
 		time.Sleep(4900 * time.Millisecond)
 		check(t, "stalled before the limit", n.cluster.stalls(), 0)
@@ -258,7 +259,7 @@ func TestGroupCommit(t *testing.T) {
 		defer n.close()
 		n.apply(topicRecords("t", idT, 10)...)
 		time.Sleep(time.Second)
-		fail.Add(&vfs.Rule{Ops: vfs.OpSync, Path: "*.log", Hook: delay(time.Second)})
+		fail.Add(&vfs.Rule{Ops: vfs.OpSync, Path: appendedFiles, Hook: delay(time.Second)})
 		before := n.m.Dirs()[0]
 		begun := time.Now()
 		var answers []<-chan AppendEntry

@@ -126,11 +126,29 @@ func (d *logDir) load(ctx context.Context, p *progress) (map[kafka.TopicPartitio
 			return d.appendUnopened(b)
 		})
 	})
+	if err == nil {
+		err = removeJournal(d.fs, d.Path) // the logs have all of it, and the floors say so
+	}
 	if err != nil {
 		return nil, err
 	}
 	d.floor = floor
 	return found, nil
+}
+
+// replay brings the logs up to what the journal has of them, and the floors with them.
+func (d *logDir) replay(floors map[kafka.TopicIDPartition]int64) error {
+	return d.room.withReserve(func() error {
+		ends, bad, err := replayJournal(d.fs, d.Path, d.log)
+		if err != nil {
+			return err
+		}
+		d.damage.Add(int64(bad))
+		for log, end := range ends {
+			floors[log] = max(floors[log], end)
+		}
+		return nil
+	})
 }
 
 // openLogs opens the logs of the directory: cold from the manifest after a clean stop, each by itself otherwise.
@@ -161,6 +179,11 @@ func (d *logDir) openLogs(ctx context.Context, floors map[kafka.TopicIDPartition
 	if entries != nil {
 		d.fromManifest = true
 		return d.openCold(entries, highs, p), nil
+	}
+	if !clean {
+		if err := d.replay(floors); err != nil {
+			return nil, err
+		}
 	}
 	points, err := d.readCheckpoint(recoveryPointFile)
 	if err != nil {

@@ -208,7 +208,7 @@ func (d *logDir) close() error {
 	}
 	wake.run()
 	err := d.closeLogs(time.Now())
-	return errors.Join(err, d.floor.close(), d.unlock())
+	return errors.Join(err, d.journal.close(false), d.floor.close(), d.unlock())
 }
 
 func (d *logDir) unlock() error {

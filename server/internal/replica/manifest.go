@@ -162,6 +162,9 @@ func (d *logDir) closeLogs(now time.Time) error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
+	if err := d.journal.close(true); err != nil {
+		return err
+	}
 	if n := d.countUnopened(); n > 0 {
 		d.log.Warn("the stop does not count as clean, since there are logs that could not be opened", "dir", d.Path, "logs", n)
 		return nil

@@ -109,6 +109,9 @@ var (
 	dir2 = Dir{Path: "d2", ID: kafka.DirectoryID{15: 102}}
 )
 
+// appendedFiles matches the files whose sync an acknowledgement may rest on: segments and the journal.
+const appendedFiles = "*[0-9l].[0-9l]*"
+
 // newNode makes a node over directories that exist, and loads them.
 func newNode(t testing.TB, fsys vfs.FS, change func(*Options), dirs ...Dir) *node {
 	t.Helper()

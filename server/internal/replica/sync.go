@@ -9,9 +9,10 @@ import (
 	"github.com/millrace-io/millrace/server/internal/commitlog"
 )
 
-// syncer brings the logs of one directory to the disk by group commit. One round syncs every log that became
-// dirty while the last round ran, all of them at a time, then writes the durable floor, and only then moves
-// watermarks and answers. There is no goroutine while nothing is dirty.
+// syncer brings the logs of one directory to the disk by group commit. One round takes every log that became dirty
+// while the last round ran. What little some of them have goes to the journal, which is synced once for all; the
+// others are synced themselves, all at a time, and the durable floor is written. Only then are watermarks moved and
+// answers given. There is no goroutine while nothing is dirty.
 //
 // A round hands over before it answers: with more logs dirty by then, another goroutine starts the next round
 // while this one encodes and sends what its own round released.
@@ -37,19 +38,24 @@ type syncer struct {
 
 	// Only the goroutine that runs a round touches what follows. syncs is syncAll, but in the test that shows what
 	// a round without it would lose.
-	syncs func([]syncItem) error
-	items []syncItem
+	syncs   func([]syncItem) error
+	items   []syncItem
+	byTimer bool // the round was asked for by floorDue
 	// What the helpers of a round share. The functions are values of their own, so that starting one allocates
 	// nothing.
 	runner, helper func()
 	helpers        sync.WaitGroup
 	next           atomic.Int32
+	journalNow     bool
 	floorDueNow    bool
 	dirDueNow      bool
+	journalErr     error
 	floorErr       error
 	dirErr         error
 
 	idle *time.Timer
+	// Under mu: idle is armed; the journal's memory is due.
+	armed, restDue bool
 	// Counters, for metrics and tests.
 	roundsDone, logsSynced atomic.Int64
 }
@@ -58,6 +64,8 @@ type syncItem struct {
 	partition *Partition
 	flush     commitlog.Flush
 	err       error
+	// chosen: the journal is to have it; journaled: it has, and the log's own files come later.
+	chosen, journaled bool
 	// gone: the log was deleted while its files were synced, and their errors mean nothing.
 	gone bool
 }
@@ -115,7 +123,7 @@ func (s *syncer) run() {
 	s.mu.Lock()
 	round := s.dirty
 	s.dirty, s.spare = s.spare[:0], nil
-	s.floorDue = false
+	s.byTimer, s.floorDue = s.floorDue, false
 	s.waits.Store(false)
 	s.mu.Unlock()
 
@@ -165,7 +173,9 @@ func (s *syncer) round(round []*Partition, wake *wakes) {
 		}
 		flushed := it.partition.log.EndFlush(it.flush, it.err)
 		if it.err == nil && !it.gone {
-			d.floor.add(it.partition, flushed)
+			if !it.journaled { // the journal is a floor by itself
+				d.floor.add(it.partition, flushed)
+			}
 			it.partition.flushedAt.Store(now)
 			it.partition.usedSincePoints.Store(true)
 		}
@@ -182,17 +192,25 @@ func (s *syncer) round(round []*Partition, wake *wakes) {
 		d.pointMoved()
 		s.later()
 	}
+	if len(items) == 0 {
+		d.journal.rest()
+	}
 	clear(items)
 	s.items = items[:0]
 }
 
-// syncAll issues the syncs of a round together: the logs', the floor's of the round before, and the directory's
-// when partitions were made in it. It returns the first error.
+// syncAll issues the syncs of a round together: the journal's, the logs' that are not in it, the floor's of the round
+// before, and the directory's when partitions were made in it. It returns the first error.
 func (s *syncer) syncAll(items []syncItem) error {
 	d := s.dir
-	jobs := len(items)
-	s.floorErr, s.dirErr = nil, nil
-	if s.floorDueNow = d.floor.unsynced(); s.floorDueNow {
+	chosen := d.journal.choose(items)
+	jobs := len(items) - chosen
+	s.journalErr, s.floorErr, s.dirErr = nil, nil, nil
+	// The floor is behind by a round, or by floorSyncDelay when the rounds have no need of it.
+	if s.floorDueNow = (s.byTimer || jobs > 0) && d.floor.unsynced(); s.floorDueNow {
+		jobs++
+	}
+	if s.journalNow = chosen > 0; s.journalNow {
 		jobs++
 	}
 	if s.dirDueNow = s.dirDue.Swap(false); s.dirDueNow {
@@ -219,18 +237,27 @@ func (s *syncer) syncAll(items []syncItem) error {
 		}
 		it.err, it.gone = nil, true
 	}
-	if s.floorErr != nil {
-		return s.floorErr
+	for _, err := range []error{s.journalErr, s.floorErr} {
+		if err != nil {
+			return err
+		}
 	}
 	return s.dirErr
 }
 
-// work does jobs of the round until there are none: the floor first, whose sync is short, then the directory, then
-// the logs.
+// work does jobs of the round until there are none: the journal first, since it takes longest, then the floor, the
+// directory, and the logs.
 func (s *syncer) work() {
 	d := s.dir
 	for {
 		i := int(s.next.Add(1)) - 1
+		if s.journalNow {
+			if i == 0 {
+				s.writeJournal()
+				continue
+			}
+			i--
+		}
 		if s.floorDueNow {
 			if i == 0 {
 				s.floorErr = d.floor.sync()
@@ -248,19 +275,43 @@ func (s *syncer) work() {
 		if i >= len(s.items) {
 			return
 		}
-		s.items[i].err = s.items[i].flush.Sync()
+		if it := &s.items[i]; !it.chosen {
+			it.err = it.flush.Sync()
+		}
 	}
 }
 
-// later arranges that the floor just written gets to the disk even when no other round follows.
+// writeJournal writes what was chosen for the journal, and syncs by itself what the journal could not take.
+func (s *syncer) writeJournal() {
+	s.journalErr = s.dir.journal.write(s.items)
+	for i := range s.items {
+		if it := &s.items[i]; it.chosen && !it.journaled && s.journalErr == nil {
+			it.err = it.flush.Sync()
+		}
+	}
+}
+
+// later arranges that the floor just written gets to the disk even when no other round needs it there, and that the
+// journal gives up what it does not need at rest.
 func (s *syncer) later() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.dirty) > 0 || s.closed {
+	atRest := s.dir.journal.atRest()
+	if atRest && !s.dir.floor.unsynced() && !s.dirDue.Load() {
 		return
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.restDue = s.restDue || !atRest
+	s.arm()
+}
+
+// arm sets the timer of what is put off. The caller holds mu.
+func (s *syncer) arm() {
+	if s.closed || s.armed {
+		return
+	}
+	s.armed = true
 	if s.idle == nil {
-		s.idle = time.AfterFunc(floorSyncDelay, s.syncFloor)
+		s.idle = time.AfterFunc(floorSyncDelay, s.overdue)
 		return
 	}
 	s.idle.Reset(floorSyncDelay)
@@ -269,14 +320,18 @@ func (s *syncer) later() {
 // dirChanged notes that a partition's directory was made or renamed.
 func (s *syncer) dirChanged() {
 	s.dirDue.Store(true)
-	s.later()
-}
-
-func (s *syncer) syncFloor() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.dir.floor.unsynced() || s.dirDue.Load() {
-		s.floorDue = true
+	s.arm()
+}
+
+// overdue asks for a round of what was put off.
+func (s *syncer) overdue() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.armed = false
+	if s.dir.floor.unsynced() || s.dirDue.Load() || s.restDue {
+		s.floorDue, s.restDue = true, false
 		s.start()
 	}
 }

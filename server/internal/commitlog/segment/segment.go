@@ -40,6 +40,10 @@ type Segment struct {
 	// sinceEntry counts the bytes appended since the last index entry.
 	sinceEntry int64
 	synced     int64 // bytes of the log file that are durable. Invariant: synced <= size
+	// journaled: the bytes from synced up to here are durable in a journal that is kept until the file is synced. Only a
+	// file that was synced since it was made or cut may rely on one (settled): bytes of a journal cannot undo a cut.
+	journaled int64
+	settled   bool
 }
 
 // New returns the segment in a directory; no file is touched.
@@ -87,7 +91,7 @@ func Create(handles *Handles, dir string, base int64, preallocate int64, now tim
 // Open takes the segment as it is: size bytes that end with a whole batch, last written at modified.
 func (s *Segment) Open(size int64, modified, now time.Time) {
 	s.mu.Lock()
-	s.size, s.synced = size, size
+	s.size, s.synced, s.journaled, s.settled = size, size, 0, true
 	s.modified, s.created = modified.UnixMilli(), modified.UnixMilli()
 	if !now.IsZero() {
 		s.created = now.UnixMilli()
@@ -113,6 +117,7 @@ func (s *Segment) Synced() int64 {
 func (s *Segment) MarkSynced(n int64) (all bool) {
 	s.mu.Lock()
 	s.synced = max(s.synced, min(n, s.size))
+	s.settled = true
 	all = s.synced == s.size
 	s.mu.Unlock()
 	if all {
@@ -121,10 +126,33 @@ func (s *Segment) MarkSynced(n int64) (all bool) {
 	return all
 }
 
+// Loose returns the size, and the position behind which the bytes are durable nowhere; settled says whether a journal may
+// hold them in the place of the file.
+func (s *Segment) Loose() (size, from int64, settled bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.size, max(s.synced, s.journaled), s.settled
+}
+
+// Leans reports whether bytes of the file are durable by a journal alone.
+func (s *Segment) Leans() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.journaled > s.synced
+}
+
+// MarkJournaled says that the first n bytes are durable: those that are not in the file are in a journal.
+func (s *Segment) MarkJournaled(n int64) {
+	s.mu.Lock()
+	s.journaled = max(s.journaled, min(n, s.size))
+	s.mu.Unlock()
+}
+
 // Unsynced says that the file was changed in a way that only a sync makes durable.
 func (s *Segment) Unsynced() {
 	s.mu.Lock()
 	s.synced = min(s.synced, max(s.size-1, 0))
+	s.journaled, s.settled = 0, false
 	s.mu.Unlock()
 }
 
@@ -500,6 +528,7 @@ func (s *Segment) TruncateToPosition(position, offset int64) error {
 	}
 	s.mu.Lock()
 	s.size, s.synced = position, min(s.synced, max(position-1, 0))
+	s.journaled, s.settled = 0, false
 	s.timeKnown = false
 	s.sinceEntry = 0
 	if position == 0 {

@@ -1,0 +1,329 @@
+package replica
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"os"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/millrace-io/millrace/server/internal/commitlog"
+	"github.com/millrace-io/millrace/server/internal/vfs"
+)
+
+// journal makes many small appends of a directory durable by one sync of one file, where a sync of each log would cost
+// the disk as many flushes (DESIGN, D6). A round of group commit copies into it what its logs hold that is durable
+// nowhere yet; the logs themselves were written before, as always, and reach the disk later and together.
+//
+// It has two halves, each a file. One is written until it is full; then the other is, while the logs that the first one
+// vouches for are synced (drain), after which it counts for nothing. When both are in use the logs are synced one by
+// one, as they are when there is much to write, when a log has new files, and when the journal has no room to grow.
+//
+// After a crash what a journal holds is written into the logs again before they are opened (journal_replay.go).
+//
+//	half     ┌───────────────┬──────┬───────────────┬──────┬ ─ ─
+//	         │ frame         │ zeros│ frame         │ zeros│       each frame begins at a multiple of 512
+//	         └───────────────┴──────┴───────────────┴──────┴ ─ ─
+//	frame    0       8     16         20        24       28       32
+//	         ┌───────┬─────┬──────────┬─────────┬────────┬────────┬ ─ ─ ─ ─
+//	         │ magic │ run │ sequence │ number  │ bytes  │ CRC-32C│ entries
+//	         │MRJRNL │     │ in the   │ of      │ of     │ of all │
+//	         │\0\1   │     │ run      │ entries │ entries│ the    │
+//	         │       │     │          │         │        │ rest   │
+//	         └───────┴─────┴──────────┴─────────┴────────┴────────┴ ─ ─ ─ ─
+//	entry    0          16          20          28         36         44       48       50
+//	         ┌──────────┬───────────┬───────────┬──────────┬──────────┬────────┬────────┬───────┬───────┐
+//	         │ topic id │ partition │ segment's │ position │ the log  │ number │ length │ name  │ bytes │
+//	         │          │           │ base      │ in its   │ ends at, │ of     │ of     │ of the│       │
+//	         │          │ int32     │ offset    │ file     │ flushed  │ bytes  │ name   │ topic │       │
+//	         └──────────┴───────────┴───────────┴──────────┴──────────┴────────┴────────┴───────┴───────┘
+//
+// All numbers are big-endian. A run is one use of a half; its number is greater than that of every run before, so what an
+// earlier run left behind in the file is not taken for a frame of this one. A frame never shares a sector with another,
+// so that writing the next cannot harm it.
+//
+// Only the goroutine that runs a round writes.
+type journal struct {
+	dir    *logDir
+	halves [2]half
+	at     int
+	run    uint64
+	next   uint32 // sequence of the next frame
+	uses   uint32 // counts runs: Partition.journaled names the last one that a partition is in
+	frame  []byte
+	limit  int64 // of a half: journalHalf, but in tests
+	// frames counts what was written, for tests and metrics.
+	frames atomic.Int64
+}
+
+// half is one of the two files.
+type half struct {
+	path string
+	file vfs.File // nil until its first use
+	used int64    // bytes that the run has written
+	size int64    // of the file
+	// parts are the partitions that the run vouches for.
+	parts []*Partition
+	// draining is true from when the half is full until its partitions are synced.
+	draining atomic.Bool
+}
+
+const (
+	journalMagic       = "MRJRNL\x00\x01"
+	journalFrameHeader = 32
+	journalEntryHeader = 50
+	journalSector      = 512
+
+	// journalHalf is how large a half grows; twice that is what a start after a crash has to write at the most.
+	journalHalf = 16 << 20
+	// journalFrame is how large a frame is, journalShare how much of it one log may take: to copy more costs as much as the
+	// sync that it saves.
+	journalFrame = 1 << 20
+	journalShare = 32 << 10
+	// journalKept is how large a buffer is kept while nothing is written.
+	journalKept = 16 << 10
+	// drainsAtOnce bounds the syncs of a drain, which is in no hurry and must not be in the way of the rounds.
+	drainsAtOnce = 4
+)
+
+// journalFiles are the names of the halves in a log directory.
+var journalFiles = [2]string{"millrace-journal.0", "millrace-journal.1"}
+
+func (j *journal) init(d *logDir) {
+	j.dir, j.limit = d, journalHalf
+	for i := range j.halves {
+		j.halves[i].path = d.path(journalFiles[i])
+	}
+}
+
+// choose marks the items of a round that the journal takes, and reports how many these are. They have room in it.
+func (j *journal) choose(items []syncItem) (chosen int) {
+	total := int64(journalFrameHeader)
+	for i := range items {
+		it := &items[i]
+		n, ok := it.flush.Loose()
+		if !ok || n == 0 || n > journalShare {
+			continue
+		}
+		runs := int64(0)
+		for range it.flush.LooseRuns {
+			runs++
+		}
+		need := n + runs*int64(journalEntryHeader+len(it.partition.topic.name))
+		if total+need > journalFrame {
+			break
+		}
+		total += need
+		it.chosen = true
+		chosen++
+	}
+	if chosen > 0 && !j.makeRoom(sectors(total)) {
+		for i := range items {
+			items[i].chosen = false
+		}
+		return 0
+	}
+	return chosen
+}
+
+func sectors(n int64) int64 { return (n + journalSector - 1) &^ (journalSector - 1) }
+
+// makeRoom sees to it that a frame of n bytes fits into the half in use: it turns to the other one if that is free.
+func (j *journal) makeRoom(n int64) bool {
+	h := &j.halves[j.at]
+	if j.run == 0 || h.used+n > j.limit {
+		other := &j.halves[1-j.at]
+		if other.draining.Load() {
+			return false
+		}
+		if j.run != 0 && !j.drain(h) {
+			return false
+		}
+		j.at, h = 1-j.at, other
+		j.run, j.next, j.uses = max(j.run+1, uint64(time.Now().UnixNano())), 0, j.uses+1
+		h.used, h.parts = 0, h.parts[:0]
+	}
+	if grows := h.used + n - h.size; grows > 0 {
+		return j.dir.room.admit(int(grows)) == nil
+	}
+	return true
+}
+
+// drain begins to sync the logs that a full half vouches for.
+func (j *journal) drain(h *half) bool {
+	d := j.dir
+	if !d.begin() {
+		return false // the directory is closing: that syncs every log
+	}
+	h.draining.Store(true)
+	go func() {
+		defer d.tasks.Done()
+		if err := d.syncJournaled(h.parts); err != nil {
+			d.fail(fmt.Errorf("sync what the journal holds: %w", err))
+			return
+		}
+		clear(h.parts)
+		h.draining.Store(false)
+	}()
+	return true
+}
+
+// syncJournaled makes the logs themselves durable, with their floors: from then on nothing rests on the journal.
+func (d *logDir) syncJournaled(parts []*Partition) error {
+	floors := make([]byte, 0, len(parts)*floorEntrySize)
+	for _, p := range parts {
+		// What is flushed now lies in the file or in the journal, and the sync that follows covers both.
+		floors = appendFloor(floors, p.topic.id, p.index, p.log.Flushed())
+	}
+	errs := make([]error, len(parts))
+	inParallel(len(parts), drainsAtOnce, func(i int) { errs[i] = parts[i].log.SyncFiles() })
+	for i, err := range errs {
+		if err != nil && !parts[i].currentRole().gone {
+			return err
+		}
+	}
+	if err := d.floor.append(floors); err != nil {
+		return err
+	}
+	return d.floor.sync()
+}
+
+// write makes the chosen items of a round durable, with one sync. When the disk has no room for it, or a log cannot be
+// read, the items are left to be synced one by one.
+func (j *journal) write(items []syncItem) error {
+	h := &j.halves[j.at]
+	j.frame = append(j.frame[:0], make([]byte, journalFrameHeader)...)
+	entries := uint32(0)
+	for i := range items {
+		it := &items[i]
+		if !it.chosen {
+			continue
+		}
+		begin, n := len(j.frame), uint32(0)
+		it.journaled = true
+		for part, run := range it.flush.LooseRuns {
+			var err error
+			if j.frame, err = appendJournalEntry(j.frame, it, part, run); err != nil {
+				j.frame, n, it.journaled = j.frame[:begin], 0, false
+				break
+			}
+			n++
+		}
+		entries += n
+	}
+	if entries == 0 {
+		return nil
+	}
+	sealFrame(j.frame, j.run, j.next, entries)
+	if err := j.open(h); err == nil {
+		_, err = h.file.WriteAt(j.frame, h.used)
+		if err == nil {
+			err = h.file.Sync()
+		}
+		if err != nil {
+			return j.refused(items, err)
+		}
+	} else {
+		return j.refused(items, err)
+	}
+	h.used = sectors(h.used + int64(len(j.frame)))
+	h.size = max(h.size, h.used)
+	j.next++
+	j.frames.Add(1)
+	for i := range items {
+		if it := &items[i]; it.journaled {
+			it.flush.Journaled()
+			if p := it.partition; p.journaled != j.uses {
+				p.journaled = j.uses
+				h.parts = append(h.parts, p)
+			}
+		}
+	}
+	return nil
+}
+
+// refused sees to a journal that could not be written: a full disk is nothing to it, since the logs have their room.
+func (j *journal) refused(items []syncItem, err error) error {
+	if !isFull(err) {
+		return fmt.Errorf("write the journal of small appends: %w", err)
+	}
+	for i := range items {
+		items[i].journaled = false
+	}
+	return nil
+}
+
+// open makes the file of a half at its first use.
+func (j *journal) open(h *half) error {
+	if h.file != nil {
+		return nil
+	}
+	d := j.dir
+	f, err := d.fs.OpenFile(h.path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o644)
+	if err != nil {
+		return err
+	}
+	if err := d.fs.SyncDir(d.Path); err != nil {
+		f.Close()
+		return err
+	}
+	h.file = f
+	return nil
+}
+
+func appendJournalEntry(b []byte, it *syncItem, part int, run commitlog.Run) ([]byte, error) {
+	t := it.partition.topic
+	b = append(b, t.id[:]...)
+	b = binary.BigEndian.AppendUint32(b, uint32(it.partition.index))
+	b = binary.BigEndian.AppendUint64(b, uint64(run.Base))
+	b = binary.BigEndian.AppendUint64(b, uint64(run.Position))
+	b = binary.BigEndian.AppendUint64(b, uint64(it.flush.End()))
+	b = binary.BigEndian.AppendUint32(b, uint32(run.Length))
+	b = binary.BigEndian.AppendUint16(b, uint16(len(t.name)))
+	b = append(b, t.name...)
+	at := len(b)
+	b = slices.Grow(b, run.Length)[:at+run.Length]
+	return b, it.flush.ReadRun(part, run, b[at:])
+}
+
+// sealFrame fills in the header of a frame.
+func sealFrame(b []byte, run uint64, sequence, entries uint32) {
+	copy(b, journalMagic)
+	binary.BigEndian.PutUint64(b[8:], run)
+	binary.BigEndian.PutUint32(b[16:], sequence)
+	binary.BigEndian.PutUint32(b[20:], entries)
+	binary.BigEndian.PutUint32(b[24:], uint32(len(b)-journalFrameHeader))
+	binary.BigEndian.PutUint32(b[28:], frameSum(b))
+}
+
+// frameSum is the checksum of a frame: of all but itself.
+func frameSum(b []byte) uint32 {
+	return crc32.Update(crc32.Checksum(b[:28], castagnoli), castagnoli, b[journalFrameHeader:])
+}
+
+// rest gives up what a directory at rest does not need.
+func (j *journal) rest() {
+	if !j.atRest() {
+		j.frame = nil
+	}
+}
+
+func (j *journal) atRest() bool { return cap(j.frame) <= journalKept }
+
+// close gives the files up; with every log closed they are of no use, and go.
+func (j *journal) close(remove bool) error {
+	for i := range j.halves {
+		h := &j.halves[i]
+		if h.file == nil {
+			continue
+		}
+		h.file.Close()
+		h.file = nil
+	}
+	if !remove {
+		return nil
+	}
+	return removeJournal(j.dir.fs, j.dir.Path)
+}

@@ -1,0 +1,236 @@
+package replica
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path"
+	"slices"
+
+	"github.com/millrace-io/millrace/kafka"
+	"github.com/millrace-io/millrace/server/internal/commitlog"
+	"github.com/millrace-io/millrace/server/internal/commitlog/segment"
+	"github.com/millrace-io/millrace/server/internal/vfs"
+)
+
+// journalFrameView is a frame as it was read.
+type journalFrameView struct {
+	run      uint64
+	sequence uint32
+	entries  []journalEntry
+}
+
+// journalEntry is a run of bytes of a log. The bytes are part of what was read.
+type journalEntry struct {
+	id             kafka.TopicID
+	partition      kafka.TopicPartition
+	base, position int64
+	end            int64
+	bytes          []byte
+}
+
+// ReplayJournal writes into the logs of a stopped node's directory what its last process had made durable in the journal
+// alone, makes the logs durable, and removes the journal: what a start does, for those who read a directory without one.
+func ReplayJournal(fsys vfs.FS, dir string, log *slog.Logger) error {
+	if _, _, err := replayJournal(fsys, dir, log); err != nil {
+		return err
+	}
+	return removeJournal(fsys, dir)
+}
+
+// replayJournal does so but for the removal. ends is where each log ends, at least: its floor. bad counts frames that do
+// not check though others of their run follow.
+func replayJournal(fsys vfs.FS, dir string, log *slog.Logger) (ends map[kafka.TopicIDPartition]int64, bad int, err error) {
+	var frames []journalFrameView
+	for _, name := range journalFiles {
+		data, err := vfs.ReadFile(fsys, path.Join(dir, name))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, 0, err
+		}
+		more, lost := parseJournal(data)
+		frames, bad = append(frames, more...), bad+lost
+	}
+	if bad > 0 {
+		log.Warn("frames of the journal do not check; what they held is as the logs have it, and what these lack of it is called damage where the durable floor or a later frame tells", "dir", dir, "frames", bad)
+	}
+	slices.SortStableFunc(frames, func(a, b journalFrameView) int {
+		return cmp.Or(cmp.Compare(a.run, b.run), cmp.Compare(a.sequence, b.sequence))
+	})
+	r := replay{fs: fsys, dir: dir, ids: map[kafka.TopicPartition]kafka.TopicID{}, runs: map[replayFile][]journalEntry{}, ends: map[kafka.TopicIDPartition]int64{}}
+	for _, f := range frames {
+		for _, e := range f.entries {
+			if err := r.take(e); err != nil {
+				return nil, bad, err
+			}
+		}
+	}
+	written, err := r.apply()
+	if err != nil {
+		return nil, bad, fmt.Errorf("write the journal of %s into the logs: %w", dir, err)
+	}
+	if written > 0 {
+		log.Info("wrote into the logs what the journal alone had of them", "dir", dir, "bytes", written, "segments", len(r.files))
+	}
+	return r.ends, bad, nil
+}
+
+// parseJournal reads a half: the frames of its last run. Frames of an earlier run may follow, where the last one has not
+// come by yet, or be all there is, when the crash tore its first frame: they hold what the logs have. bad counts the
+// frames of the run that do not check and have others behind them; at the end that is a write that was torn.
+func parseJournal(data []byte) (frames []journalFrameView, bad int) {
+	for at := 0; at+journalFrameHeader <= len(data); {
+		f, size, ok := parseFrame(data[at:])
+		if n := len(frames); ok && n > 0 {
+			last := &frames[n-1]
+			if ok = f.run == last.run && f.sequence > last.sequence; ok {
+				bad += int(f.sequence - last.sequence - 1)
+			}
+		}
+		if !ok {
+			at += journalSector
+			continue
+		}
+		frames = append(frames, f)
+		at += int(sectors(int64(size)))
+	}
+	return frames, bad
+}
+
+// parseFrame reads the frame at the beginning of b.
+func parseFrame(b []byte) (f journalFrameView, size int, ok bool) {
+	if len(b) < journalFrameHeader || string(b[:8]) != journalMagic {
+		return f, 0, false
+	}
+	n := binary.BigEndian.Uint32(b[24:])
+	if n > journalFrame || int(n) > len(b)-journalFrameHeader {
+		return f, 0, false
+	}
+	b = b[:journalFrameHeader+int(n)]
+	if frameSum(b) != binary.BigEndian.Uint32(b[28:]) {
+		return f, 0, false
+	}
+	f.run, f.sequence = binary.BigEndian.Uint64(b[8:]), binary.BigEndian.Uint32(b[16:])
+	rest := b[journalFrameHeader:]
+	for range binary.BigEndian.Uint32(b[20:]) {
+		if len(rest) < journalEntryHeader {
+			return f, 0, false
+		}
+		e := journalEntry{
+			id: kafka.TopicID(rest[:16]), base: int64(binary.BigEndian.Uint64(rest[20:])),
+			position: int64(binary.BigEndian.Uint64(rest[28:])), end: int64(binary.BigEndian.Uint64(rest[36:])),
+		}
+		length, name := int(binary.BigEndian.Uint32(rest[44:])), int(binary.BigEndian.Uint16(rest[48:]))
+		partition := int32(binary.BigEndian.Uint32(rest[16:]))
+		if rest = rest[journalEntryHeader:]; len(rest) < name || length > len(rest)-name {
+			return f, 0, false
+		}
+		e.partition = kafka.TopicPartition{Topic: string(rest[:name]), Partition: partition}
+		e.bytes, rest = rest[name:name+length], rest[name+length:]
+		f.entries = append(f.entries, e)
+	}
+	return f, len(b), len(rest) == 0
+}
+
+// replay collects what is to be written, by file.
+type replay struct {
+	fs    vfs.FS
+	dir   string
+	ids   map[kafka.TopicPartition]kafka.TopicID // whose directory it is; zero when nobody's
+	files []replayFile                           // in the order of their first entry
+	runs  map[replayFile][]journalEntry
+	ends  map[kafka.TopicIDPartition]int64
+}
+
+type replayFile struct {
+	partition kafka.TopicPartition
+	base      int64
+}
+
+// take takes an entry in, unless its log is not there any more.
+func (r *replay) take(e journalEntry) error {
+	id, known := r.ids[e.partition]
+	if !known {
+		var err error
+		id, err = commitlog.ReadPartitionMetadata(r.fs, path.Join(r.dir, e.partition.String()))
+		if errors.Is(err, commitlog.ErrIO) {
+			return err
+		} // another error: whose log it is cannot be told, and recovery says so
+		r.ids[e.partition] = id
+	}
+	if id != e.id {
+		return nil
+	}
+	f := replayFile{e.partition, e.base}
+	if r.runs[f] == nil {
+		r.files = append(r.files, f)
+	}
+	r.runs[f] = append(r.runs[f], e)
+	log := kafka.TopicIDPartition{TopicID: id, Partition: e.partition.Partition}
+	r.ends[log] = max(r.ends[log], e.end)
+	return nil
+}
+
+// apply writes what the files do not hold, and syncs them all: what they hold may be in the page cache only.
+func (r *replay) apply() (written int64, err error) {
+	errs, counts := make([]error, len(r.files)), make([]int64, len(r.files))
+	inParallel(len(r.files), syncsAtOnce, func(i int) {
+		counts[i], errs[i] = r.applyFile(r.files[i])
+	})
+	for _, n := range counts {
+		written += n
+	}
+	return written, errors.Join(errs...)
+}
+
+func (r *replay) applyFile(file replayFile) (written int64, err error) {
+	name := path.Join(r.dir, file.partition.String(), segment.FileName(file.base, segment.LogSuffix))
+	f, err := r.fs.OpenFile(name, os.O_RDWR, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil // retention took it: a segment's name is durable before the journal holds bytes of it
+	}
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	var there []byte
+	for _, e := range r.runs[file] {
+		there = slices.Grow(there[:0], len(e.bytes))[:len(e.bytes)]
+		n, err := f.ReadAt(there, e.position)
+		if err != nil && err != io.EOF {
+			return written, err
+		}
+		if n == len(e.bytes) && bytes.Equal(there, e.bytes) {
+			continue
+		}
+		if _, err := f.WriteAt(e.bytes, e.position); err != nil {
+			return written, err
+		}
+		written += int64(len(e.bytes))
+	}
+	return written, f.Sync()
+}
+
+// removeJournal removes the files of a journal, for good.
+func removeJournal(fsys vfs.FS, dir string) error {
+	removed := false
+	for _, name := range journalFiles {
+		err := fsys.Remove(path.Join(dir, name))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		removed = removed || err == nil
+	}
+	if !removed {
+		return nil
+	}
+	return fsys.SyncDir(dir)
+}
