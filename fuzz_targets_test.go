@@ -33,6 +33,7 @@ var reachedThrough = map[string]string{
 	"server/internal/quorum.decodeVersioned":            "FuzzDecode: it reads a version and calls wire.Decode",
 	"server/internal/metadata.Decode":                   "FuzzStored: by wire.DecodeMetadataRecord",
 	"server/internal/replica.parseSummary":              "FuzzManifest: by parseManifest",
+	"server/internal/replica.parseFrame":                "FuzzJournal: by parseJournal",
 	"server/internal/listener.Serve":                    "FuzzFrames: a listener is served any bytes",
 	"cmd/millrace/internal/cli/scripts.parseDeletions":  "encoding/json: the command's own user writes it",
 	"cmd/millrace/internal/cli.parseJSONRecord":         "encoding/json: the command's own user writes it",

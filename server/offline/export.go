@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/millrace-io/millrace/server/internal/quorum"
+	"github.com/millrace-io/millrace/server/internal/replica"
 	"github.com/millrace-io/millrace/server/internal/vfs"
 )
 
@@ -113,6 +114,12 @@ func (e *exporter) run() (*Moved, error) {
 			if err := e.transfer.dir(path.Join(l.from.path, name), path.Join(l.to, name)); err != nil {
 				return nil, fmt.Errorf("export %s: %w", path.Join(l.from.path, name), err)
 			}
+		}
+	}
+	for _, l := range landings {
+		// What a node that was killed had acknowledged lies in its logs or in a journal, which Kafka does not know.
+		if err := replica.ReplayJournal(fsys, l.from.path, l.to); err != nil {
+			return nil, fmt.Errorf("complete the logs of %s: %w", l.from.path, err)
 		}
 	}
 	for to, from := range into {

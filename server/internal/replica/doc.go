@@ -16,7 +16,8 @@
 //	Manager.Append   find the partition; under its role's read lock: may it be written? then commitlog.Append
 //	syncer.add       the log goes on its directory's list for the next round (class disk)
 //	Partition.park   the entry goes on its partition's list of who waits, in memory that it brings along
-//	syncer.round     fdatasync of all dirty logs at a time, the floor, then the watermarks
+//	syncer.round     what is small into the journal and one fdatasync, fdatasync of the other dirty logs at a time, the
+//	                 floor, then the watermarks
 //	wakes.run        whoever waited for what is now reached is answered, outside of all locks
 //
 // Nothing of this makes garbage. Append runs on the goroutine that read the request; a fetch that waits costs one
@@ -33,24 +34,30 @@
 // A batch is good or bad by its CRC. What a bad batch means depends on what was promised about it, and that is what
 // the durable floor records (floor.go draws it). A round of group commit does, in this order:
 //
-//  1. sync the data of every dirty log, and the floor entries that the last round wrote;
-//  2. append to the journal how far each log is flushed now;
+//  1. sync the journal with what is small (journal.go), the data of every other dirty log, and the floor entries that the
+//     last round wrote;
+//  2. note how far each log is flushed now that the journal does not vouch for;
 //  3. move the watermarks and answer.
 //
-// So when anything is acknowledged, its data is synced and its floor is in the journal, in the page cache at least,
-// and 50 ms later, or with the next round, on the disk.
+// So when anything is acknowledged, its data is synced, in its log or in the journal. Its floor is in the floor's file, in
+// the page cache at least, and 50 ms later, or with the next round, on the disk; or the journal is its floor. A start
+// writes what the journal has into the logs, and syncs them, before it opens them: from there on it is as if each log had
+// been synced by itself.
 //
-//   - The process is killed: the page cache stays, so journal and data are whole. Every bad batch above the floor was
+//   - The process is killed: the page cache stays, so floors and data are whole. Every bad batch above the floor was
 //     never acknowledged in class disk and is cut.
-//   - The power fails: synced data stays. Of the journal the last round's entries may be missing or torn, which lowers
+//   - The power fails: synced data stays. Of the floors the last round's entries may be missing or torn, which lowers
 //     a floor; an entry never says more than was synced before it was written. Acknowledged data is whole all the
 //     same, since its sync came first, and recovery takes in every good batch, above the floor as below. A torn write
 //     is a bad batch above the floor: it is cut, and nothing that was acknowledged goes with it.
 //   - A bit flips, in the data or by a disk that lies about its syncs: a bad batch below the floor. That is damage.
 //     The partition goes offline, nothing is cut, and the log says what to do; the other partitions serve.
-//   - A bit flips in the journal: one entry does not check and is left out, the entry before it holds, and a line in
+//   - A bit flips in the floors: one entry does not check and is left out, the entry before it holds, and a line in
 //     the log says so. Floors are lower than they were, so less is called damage; nothing is called damage that is
 //     not.
+//   - A bit flips in the journal: a frame does not check and is left out. If the logs have what it held, as they have
+//     when the process alone ended, nothing is missing. Else a later frame of the same log, or its floor, tells that
+//     something is: damage. That a frame is missing is told in any case.
 //   - Both at once: the power fails and, within what the last 50 ms acknowledged, a bit flips too. The lost floor
 //     entry makes the flip look like a torn tail. This is what one node alone does not tell apart.
 //
@@ -59,8 +66,8 @@
 //
 // # Files of a log directory
 //
-// Beside Kafka's own (.lock, meta.properties, the checkpoints, .kafka_cleanshutdown) there are three of ours, which
-// Kafka leaves alone: millrace-durable-floor, millrace-manifest (manifest.go: what a clean stop knows of every log, so
+// Beside Kafka's own (.lock, meta.properties, the checkpoints, .kafka_cleanshutdown) there are some of ours, which
+// Kafka leaves alone: millrace-durable-floor, millrace-journal.0 and .1 (while the node runs), millrace-manifest (manifest.go: what a clean stop knows of every log, so
 // that a start touches none of them) and millrace-reserve (reserve.go: room for the day when the disk is full).
 //
 // # What comes next
@@ -68,4 +75,6 @@
 // A follower is a reader that reports its position: role.followers holds what the leader knows of them, raise takes
 // the least of those in sync, and read refuses nodes that are no replicas. Fetchers, ISR changes and the flushed
 // position in a follower's Fetch are not here yet, so with more than one in-sync replica the watermark stands still.
+// Whoever truncates a log, or writes other bytes to where a segment has some (compaction, a replica that moved in from
+// another directory), has to end what the journal holds of it first: syncJournaled, and a new run of both halves.
 package replica

@@ -35,18 +35,17 @@ type journalEntry struct {
 	bytes          []byte
 }
 
-// ReplayJournal writes into the logs of a stopped node's directory what its last process had made durable in the journal
-// alone, makes the logs durable, and removes the journal: what a start does, for those who read a directory without one.
-func ReplayJournal(fsys vfs.FS, dir string, log *slog.Logger) error {
-	if _, _, err := replayJournal(fsys, dir, log); err != nil {
-		return err
-	}
-	return removeJournal(fsys, dir)
+// ReplayJournal completes logs that were copied from the directory of a stopped node, from, to another one, into: with
+// what the node's last process had made durable in its journal alone. The logs are durable on return. It is nothing to a
+// directory without a journal.
+func ReplayJournal(fsys vfs.FS, from, into string) error {
+	_, _, err := replayJournal(fsys, from, into, slog.New(slog.DiscardHandler))
+	return err
 }
 
-// replayJournal does so but for the removal. ends is where each log ends, at least: its floor. bad counts frames that do
+// replayJournal writes what the journal in one directory has of logs into those in another, or the same. ends is where each log ends, at least: its floor. bad counts frames that do
 // not check though others of their run follow.
-func replayJournal(fsys vfs.FS, dir string, log *slog.Logger) (ends map[kafka.TopicIDPartition]int64, bad int, err error) {
+func replayJournal(fsys vfs.FS, dir, into string, log *slog.Logger) (ends map[kafka.TopicIDPartition]int64, bad int, err error) {
 	var frames []journalFrameView
 	for _, name := range journalFiles {
 		data, err := vfs.ReadFile(fsys, path.Join(dir, name))
@@ -65,7 +64,7 @@ func replayJournal(fsys vfs.FS, dir string, log *slog.Logger) (ends map[kafka.To
 	slices.SortStableFunc(frames, func(a, b journalFrameView) int {
 		return cmp.Or(cmp.Compare(a.run, b.run), cmp.Compare(a.sequence, b.sequence))
 	})
-	r := replay{fs: fsys, dir: dir, ids: map[kafka.TopicPartition]kafka.TopicID{}, runs: map[replayFile][]journalEntry{}, ends: map[kafka.TopicIDPartition]int64{}}
+	r := replay{fs: fsys, dir: into, ids: map[kafka.TopicPartition]kafka.TopicID{}, runs: map[replayFile][]journalEntry{}, ends: map[kafka.TopicIDPartition]int64{}}
 	for _, f := range frames {
 		for _, e := range f.entries {
 			if err := r.take(e); err != nil {

@@ -276,7 +276,7 @@ func TestCleanStopLeavesNoJournal(t *testing.T) {
 	n.wantAll(2, "round 0", "round 1")
 }
 
-// TestReplayJournal: whoever reads the directory of a node that was killed can have the logs completed first.
+// TestReplayJournal: a copy of the logs of a node that was killed is completed, and what it was copied from stays as it is.
 func TestReplayJournal(t *testing.T) {
 	mem := vfs.NewMem()
 	n := newNode(t, mem, nil).load()
@@ -285,15 +285,19 @@ func TestReplayJournal(t *testing.T) {
 	n.append("t", 0, -1, "b")
 	disk := mem.CrashClone(vfs.CrashOptions{})
 	n.close()
-	name, one := "d1/t-0/00000000000000000000.log", len(batchOf("a"))
-	before, _ := vfs.ReadFile(disk, name)
-	check(t, "before", len(before), one)
-	check(t, "replay", ReplayJournal(disk, "d1", n.m.log), nil)
-	after, _ := vfs.ReadFile(disk.CrashClone(vfs.CrashOptions{}), name)
-	check(t, "after", len(after), 2*one)
-	if _, err := disk.Stat("d1/" + journalFiles[1]); err == nil {
-		t.Error("the journal is still there")
+	one, log := len(batchOf("a")), "t-0/00000000000000000000.log"
+	check(t, "copy", disk.MkdirAll("copy/t-0", 0o755), nil)
+	for _, name := range []string{log, "t-0/partition.metadata"} {
+		data, err := vfs.ReadFile(disk, "d1/"+name)
+		check(t, "copy", err, nil)
+		check(t, "copy", vfs.WriteFileAtomic(disk, "copy/"+name, data), nil)
 	}
+	check(t, "replay", ReplayJournal(disk, "d1", "copy"), nil)
+	copied, _ := vfs.ReadFile(disk, "copy/"+log)
+	check(t, "the copy", len(copied), 2*one)
+	own, _ := vfs.ReadFile(disk, "d1/"+log)
+	check(t, "the node's own", len(own), one)
+	check(t, "nothing to do", ReplayJournal(disk, "copy", "copy"), nil)
 }
 
 func FuzzJournal(f *testing.F) {

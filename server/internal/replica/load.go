@@ -139,7 +139,7 @@ func (d *logDir) load(ctx context.Context, p *progress) (map[kafka.TopicPartitio
 // replay brings the logs up to what the journal has of them, and the floors with them.
 func (d *logDir) replay(floors map[kafka.TopicIDPartition]int64) error {
 	return d.room.withReserve(func() error {
-		ends, bad, err := replayJournal(d.fs, d.Path, d.log)
+		ends, bad, err := replayJournal(d.fs, d.Path, d.Path, d.log)
 		if err != nil {
 			return err
 		}
