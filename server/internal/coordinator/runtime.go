@@ -59,9 +59,11 @@ type Runtime[M Machine] struct {
 	shards map[int32]*shard[M]
 	closed bool
 
-	// The loop sleeps until sleepsUntil, nanoseconds since begun; math.MaxInt64 when it has nothing to wait for.
+	// The loop sleeps until sleepsUntil: never when it has nothing to wait for, awake while Tick is under way. earliest is
+	// the first deadline of those set since the last Tick began. Both are nanoseconds since begun.
 	begun       time.Time
 	sleepsUntil atomic.Int64
+	earliest    atomic.Int64
 	planned     time.Time // what Tick returned last; only Tick touches it
 	wake        chan struct{}
 	stop, done  chan struct{}
@@ -104,6 +106,7 @@ func New[M Machine](o Options[M]) *Runtime[M] {
 		r.o.Go = func(load func()) { go load() }
 	}
 	r.sleepsUntil.Store(never)
+	r.earliest.Store(never)
 	return r
 }
 
@@ -282,8 +285,11 @@ func (r *Runtime[M]) replace(s *shard[M]) {
 	r.load(again)
 }
 
-// never is a time that does not come.
-const never = int64(1<<63 - 1)
+// never is a time that does not come, awake one that is over.
+const (
+	never = int64(1<<63 - 1)
+	awake = -never
+)
 
 // loop turns the crank.
 func (r *Runtime[M]) loop() {
@@ -316,27 +322,48 @@ func (r *Runtime[M]) Tick(now time.Time) time.Time {
 			late = d
 		}
 	}
-	r.sleepsUntil.Store(never) // a timer that is set from here on wakes the loop again
+	// Whoever sets a deadline from here on leaves it in earliest, this Tick among them, and wakes nobody.
+	r.sleepsUntil.Store(awake)
+	r.earliest.Store(never)
 	var next time.Time
 	for _, s := range r.all() {
 		if at := s.tick(now, late); !at.IsZero() && (next.IsZero() || at.Before(next)) {
 			next = at
 		}
 	}
+	if seen := r.earliest.Swap(never); seen != never {
+		if at := r.begun.Add(time.Duration(seen)); next.IsZero() || at.Before(next) {
+			next = at
+		}
+	}
 	r.planned = next
-	if next.IsZero() {
-		return next
+	sleepsUntil := never
+	if !next.IsZero() {
+		if soon := now.Add(lookOften); next.After(soon) {
+			r.planned = soon
+		}
+		sleepsUntil = int64(r.planned.Sub(r.begun))
 	}
-	if soon := now.Add(lookOften); next.After(soon) {
-		r.planned = soon
+	r.sleepsUntil.Store(sleepsUntil)
+	if r.earliest.Load() < sleepsUntil { // set between the two
+		r.nudge()
 	}
-	r.sleepsUntil.Store(int64(r.planned.Sub(r.begun)))
 	return r.planned
 }
 
 // sees wakes the loop when a deadline comes before it would look.
 func (r *Runtime[M]) sees(at time.Time) {
-	if !at.IsZero() && int64(at.Sub(r.begun)) < r.sleepsUntil.Load() {
+	if at.IsZero() {
+		return
+	}
+	n := int64(at.Sub(r.begun))
+	for {
+		seen := r.earliest.Load()
+		if n >= seen || r.earliest.CompareAndSwap(seen, n) {
+			break
+		}
+	}
+	if n < r.sleepsUntil.Load() {
 		r.nudge()
 	}
 }

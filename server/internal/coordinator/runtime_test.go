@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -383,6 +384,32 @@ func TestTheLoopWakesForANewTimer(t *testing.T) {
 		return Result{}
 	}, func(err error) { t.Error(err) })
 	<-fired
+}
+
+// TestTheLoopRests: while it waits for a timer, and while others are put off, the loop does not turn for nothing.
+func TestTheLoopRests(t *testing.T) {
+	var turns atomic.Int32
+	w := newWorld(t, func(o *Options[*tally]) { o.Now = func() time.Time { turns.Add(1); return time.Now() } })
+	w.Start()
+	defer w.Close()
+	w.Lead(0, 1)
+	fired := make(chan struct{})
+	set := func(group string, d time.Duration) {
+		w.Do(0, func(m *tally, now time.Time) Result {
+			m.onFire = func(Timer, time.Time) Result { close(fired); return Result{} }
+			m.shard.Timers.Set(Timer{Group: group}, now.Add(d))
+			return Result{}
+		}, func(err error) { t.Error(err) })
+	}
+	set("a", 300*time.Millisecond)
+	const others = 50
+	for range others {
+		set("b", time.Hour)
+	}
+	<-fired
+	if n := turns.Load(); n > 4*others {
+		t.Errorf("the clock was looked at %d times for %d requests and one timer", n, others+1)
+	}
 }
 
 func TestTransactionsAreReplayedWhenTheyEnd(t *testing.T) {
