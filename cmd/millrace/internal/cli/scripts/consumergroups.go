@@ -156,10 +156,18 @@ func checkReset(c *call, v *values, anyGroup bool) error {
 
 // validateRegex tells whether a subscription is one that brokers compile: both they and this use RE2.
 func validateRegex(c *call, expression string) {
-	_, err := syntax.Parse(expression, syntax.Perl)
+	parsed, err := syntax.Parse(expression, syntax.Perl)
 	if e, ok := errors.AsType[*syntax.Error](err); ok {
 		c.printf("The regular expression `%s` is invalid: %s.\n", expression, e.Code)
 		return
+	}
+	named := make(map[string]bool)
+	for _, name := range parsed.CapNames() {
+		if name != "" && named[name] {
+			c.printf("The regular expression `%s` is invalid: duplicate capture group name.\n", expression)
+			return
+		}
+		named[name] = true
 	}
 	c.printf("The regular expression `%s` is valid.\n", expression)
 }
@@ -297,11 +305,11 @@ func (g *consumerGroups) allNames() ([]string, error) {
 // wordsOf reads the value of --type or --state, which are names of any case with commas between.
 func (g *consumerGroups) wordsOf(option, plural string, valid []string) ([]string, error) {
 	value := g.get(option)
-	if value == "" {
+	if strings.Trim(value, ",") == "" { // nothing between the commas is no word to Java
 		return nil, nil
 	}
 	var words []string
-	for word := range strings.SplitSeq(value, ",") {
+	for _, word := range javaSplit(value, ",") {
 		i := slices.IndexFunc(valid, func(v string) bool { return strings.EqualFold(v, javaTrim(word)) })
 		if i < 0 {
 			return nil, g.options.misuse("Invalid %s list '%s'. Valid %ss are: %s", plural, value, option, strings.Join(valid, ", "))

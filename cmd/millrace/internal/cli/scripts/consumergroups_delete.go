@@ -77,6 +77,9 @@ func (g *consumerGroups) requestDelete(names []string) (deleted []string, failed
 
 // deleteOffsets deletes the offsets that a group has committed of topics, or of some of their partitions.
 func (g *consumerGroups) deleteOffsets() error {
+	if len(g.of["group"]) > 1 {
+		return errors.New("Found multiple arguments for option group, but you asked for only one")
+	}
 	results := make(map[kafka.TopicPartition]error) // partition -1 is of a topic that is not there
 	var partitions []kafka.TopicPartition
 	for _, word := range g.of["topic"] {

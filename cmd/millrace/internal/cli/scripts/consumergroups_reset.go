@@ -371,12 +371,35 @@ func (g *consumerGroups) planFile(group string) (Plan, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
+	for _, p := range plans {
+		for _, offset := range p {
+			if offset < 0 {
+				return nil, g.options.misuse("Invalid negative offset")
+			}
+		}
+	}
 	wanted, ok := plans[group]
 	if !ok {
 		g.printError("No reset plan for group %s found", group)
 		return nil, nil
 	}
+	if err := g.topicsExist(wanted.Sorted()); err != nil {
+		return nil, err
+	}
 	return g.withinLogs(wanted)
+}
+
+// topicsExist sees that there are the topics of partitions.
+func (g *consumerGroups) topicsExist(partitions []kafka.TopicPartition) error {
+	for _, tp := range partitions {
+		if _, err := g.partitionsOf(tp.Topic); errors.Is(err, kerr.UnknownTopicOrPartition) {
+			return fmt.Errorf("java.util.concurrent.ExecutionException: %s: Failed to fetch metadata for partition %s-%d because metadata for topic `%s` could not be found",
+				javaException(kerr.UnknownTopicOrPartition), tp.Topic, tp.Partition, tp.Topic)
+		} else if err != nil {
+			return nestedError(err)
+		}
+	}
+	return nil
 }
 
 func (g *consumerGroups) export(plans map[string]Plan) {
@@ -423,13 +446,23 @@ func parseDateTime(s string) (time.Time, error) {
 	if !strings.ContainsAny(clock, "+-Z") {
 		full += "Z"
 	}
-	for _, layout := range []string{"2006-01-02T15:04:05.000Z07:00", "2006-01-02T15:04:05.000Z0700", "2006-01-02T15:04:05.000Z07"} {
-		if t, err := time.Parse(layout, full); err == nil {
-			return t, nil
+	// Java takes fewer digits, too; to it the fraction is a number of milliseconds.
+	if m := dateTimePattern.FindStringSubmatch(full); m != nil {
+		var n [7]int
+		for i := range n {
+			n[i], _ = strconv.Atoi(m[i+1])
+		}
+		text := fmt.Sprintf("%04d-%02d-%02dT%02d:%02d:%02d.%03d%s", n[0], n[1], n[2], n[3], n[4], n[5], n[6], m[8])
+		for _, layout := range []string{"2006-01-02T15:04:05.000Z07:00", "2006-01-02T15:04:05.000Z0700", "2006-01-02T15:04:05.000Z07"} {
+			if t, err := time.Parse(layout, text); err == nil {
+				return t, nil
+			}
 		}
 	}
 	return time.Time{}, fmt.Errorf("java.text.ParseException: Unparseable date: \"%s\"", full)
 }
+
+var dateTimePattern = regexp.MustCompile(`^([0-9]{1,4})-([0-9]{1,2})-([0-9]{1,2})T([0-9]{1,2}):([0-9]{1,2}):([0-9]{1,2})\.([0-9]{1,3})(Z|[-+][0-9:]+)$`)
 
 var durationPattern = regexp.MustCompile(`(?i)^([-+]?)P(?:([-+]?[0-9]+)D)?(T(?:([-+]?[0-9]+)H)?(?:([-+]?[0-9]+)M)?(?:([-+]?[0-9]+)(?:[.,]([0-9]{0,9}))?S)?)?$`)
 

@@ -62,8 +62,16 @@ func Resolve(regexes []string, image *metadata.Image, may func(topic string) boo
 
 // checkRegex reports whether a regular expression can be used.
 func checkRegex(regex string) error {
-	if _, err := regexp.Compile(regex); err != nil {
+	compiled, err := regexp.Compile(regex)
+	if err != nil {
 		return kafka.InvalidRegularExpression.Errorf("SubscribedTopicRegex `%s` is not a valid regular expression: %v.", regex, err)
+	}
+	named := map[string]bool{}
+	for _, name := range compiled.SubexpNames() {
+		if name != "" && named[name] { // which Go takes, and Kafka does not
+			return kafka.InvalidRegularExpression.Errorf("SubscribedTopicRegex `%s` is not a valid regular expression: duplicate capture group name.", regex)
+		}
+		named[name] = true
 	}
 	return nil
 }
