@@ -48,10 +48,17 @@ func (f *Flush) part(i int) *flushPart {
 // BeginFlush begins a flush; false when all is durable already. mu is not needed: an append shows its offset after its
 // bytes.
 func (l *Log) BeginFlush() (Flush, bool) {
+	if l.Err() != nil {
+		return Flush{}, false
+	}
+	return l.beginFlush()
+}
+
+func (l *Log) beginFlush() (Flush, bool) {
 	l.view.Lock()
 	defer l.view.Unlock()
 	h := l.hot
-	if h == nil || l.failed != nil || len(h.dirty) == 0 && h.dirSeq == h.dirSynced && !h.created && l.flushed.Load() == l.end.Load() {
+	if h == nil || len(h.dirty) == 0 && h.dirSeq == h.dirSynced && !h.created && l.flushed.Load() == l.end.Load() {
 		return Flush{}, false
 	}
 	f := Flush{log: l, end: l.end.Load(), generation: l.generation, dirSeq: h.dirSeq, syncDir: h.dirSeq != h.dirSynced, created: h.created, epochs: h.epochs.changed}
@@ -257,14 +264,14 @@ func (l *Log) leans() bool {
 }
 
 // SyncFiles makes the files of a log durable that a journal holds bytes of: when it returns, what was journaled before is
-// needed no more. It does not move Flushed: that belongs to who flushes.
+// needed no more. It does not move Flushed: that belongs to who flushes. A log that failed is no exception.
 func (l *Log) SyncFiles() error {
 	if !l.leans() {
-		return l.Err()
+		return nil
 	}
-	f, ok := l.BeginFlush()
+	f, ok := l.beginFlush()
 	if !ok {
-		return l.Err()
+		return nil
 	}
 	err := f.Sync()
 	l.view.Lock()

@@ -148,11 +148,12 @@ func (s *Segment) MarkJournaled(n int64) {
 	s.mu.Unlock()
 }
 
-// Unsynced says that the file was changed in a way that only a sync makes durable.
+// Unsynced says that the file was changed in a way that only a sync of its own makes durable: a journal cannot keep what
+// was cut off from coming back behind what it has.
 func (s *Segment) Unsynced() {
 	s.mu.Lock()
 	s.synced = min(s.synced, max(s.size-1, 0))
-	s.journaled, s.settled = 0, false
+	s.settled = false
 	s.mu.Unlock()
 }
 
@@ -299,6 +300,7 @@ func (s *Segment) Append(batches []byte, indexInterval int, now time.Time) error
 	at := s.Size()
 	s.Log.MarkDirty()
 	if _, err := f.WriteAt(batches, at); err != nil {
+		s.Unsynced()
 		if cut := f.Truncate(at); cut != nil {
 			return fmt.Errorf("%w: %w (then: %w)", ErrPartial, err, cut)
 		}
@@ -528,7 +530,7 @@ func (s *Segment) TruncateToPosition(position, offset int64) error {
 	}
 	s.mu.Lock()
 	s.size, s.synced = position, min(s.synced, max(position-1, 0))
-	s.journaled, s.settled = 0, false
+	s.journaled, s.settled = min(s.journaled, position), false
 	s.timeKnown = false
 	s.sinceEntry = 0
 	if position == 0 {
