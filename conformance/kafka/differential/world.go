@@ -148,6 +148,20 @@ func (t *topic) recoded() bool {
 	return codec != "" && codec != "producer"
 }
 
+func (w *world) someConfigs() map[string]string {
+	switch w.IntN(6) {
+	case 0:
+		return map[string]string{"message.timestamp.type": "LogAppendTime"}
+	case 1:
+		return map[string]string{"compression.type": [...]string{"gzip", "lz4", "zstd", "uncompressed"}[w.IntN(4)]}
+	case 2:
+		return map[string]string{"max.message.bytes": "300"}
+	case 3:
+		return map[string]string{"cleanup.policy": "compact"}
+	}
+	return nil
+}
+
 // makeTopic creates a topic on both sides and waits until they serve it.
 func (w *world) makeTopic(partitions int, configs map[string]string) *topic {
 	return w.makeNamed(w.name(), partitions, configs)
@@ -161,6 +175,16 @@ func (w *world) makeApart(why string, configs map[string]string) *topic {
 	w.apart = append(w.apart, t)
 	return t
 }
+
+// The ends of the names of topics that makeApart makes.
+const (
+	misnumbered   = "misnumbered"
+	twice         = "twice"
+	transactional = "transactional"
+	unswept       = "unswept"
+	stamped       = "stamped"
+	deleted       = "deleted"
+)
 
 func (w *world) makeNamed(name string, partitions int, configs map[string]string) *topic {
 	t := &topic{name: name, partitions: make([]partition, partitions), configs: configs}
