@@ -29,13 +29,23 @@ func (d Difference) String() string {
 
 const missing = "(absent)"
 
-// diff compares two rendered answers. Fields are matched by where they are, so that one that is missing on a side does
-// not shift all that follow. Where a side gave no answer that is the one difference, with the codes of the other's; where
-// it lacks an element of an array that is one, with the element's first field.
+// diff compares two rendered answers. Where a side gave no answer that is the one difference, with the codes of the
+// other's.
 func diff(key wire.APIKey, version int16, kafka, millrace []Leaf) []Difference {
 	if x, y := noAnswer(kafka), noAnswer(millrace); x != y {
 		return []Difference{{key.String(), version, "!", "", cmp.Or(x, codesOf(kafka)), cmp.Or(y, codesOf(millrace))}}
 	}
+	out := diffLeaves(kafka, millrace)
+	for i := range out {
+		out[i].API, out[i].Version = key.String(), version
+	}
+	return out
+}
+
+// diffLeaves compares two things field by field. Fields are matched by where they are, so that one that is missing on a
+// side does not shift all that follow. Where a side lacks an element of an array that is one difference, with the element's
+// first field.
+func diffLeaves(kafka, millrace []Leaf) []Difference {
 	type place struct{ path, where string }
 	theirs := make(map[place][]string)
 	var order []place
@@ -82,7 +92,7 @@ func diff(key wire.APIKey, version int16, kafka, millrace []Leaf) []Difference {
 				}
 				lacking = append(lacking, one)
 			}
-			out = append(out, Difference{key.String(), version, p.path, p.where, x, y})
+			out = append(out, Difference{Path: p.path, Where: p.where, Kafka: x, Millrace: y})
 		}
 	}
 	return out

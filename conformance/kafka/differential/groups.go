@@ -19,9 +19,24 @@ func (s *Side) groupLog() string {
 	return filepath.Join(s.Dir, "__consumer_offsets-0", "00000000000000000000.log")
 }
 
-// groupBatches renders the batches of the coordinator's log behind a position that are about some groups, and returns
+// stored is a record of the coordinator's log: what it is about, and its value field by field.
+type stored struct {
+	kind  string // the name of its key
+	about string // the key, and the version of the value
+	gone  bool   // a tombstone
+	value []Leaf
+}
+
+func (r stored) String() string {
+	if r.gone {
+		return r.about + "gone"
+	}
+	return r.about + "= " + line(r.value)
+}
+
+// groupBatches reads the batches of the coordinator's log behind a position that are about some groups, and returns
 // where the log ends. Groups that nothing was stored of are the same as those that there are not.
-func (s *Side) groupBatches(from int64, groups []string) (batches []string, end int64, err error) {
+func (s *Side) groupBatches(from int64, groups []string) (batches [][]stored, end int64, err error) {
 	f, err := os.Open(s.groupLog())
 	if err != nil {
 		return nil, from, err
@@ -44,57 +59,94 @@ func (s *Side) groupBatches(from int64, groups []string) (batches []string, end 
 			return nil, from, err
 		}
 		raw = rest
-		var records []string
+		var records []stored
 		for r, err := range b.Records(&d) {
 			if err != nil {
 				return nil, from, err
 			}
-			if text := s.groupRecord(r, groups); text != "" {
-				records = append(records, text)
+			if one, ours := s.groupRecord(r, groups); ours {
+				records = append(records, one)
 			}
 		}
-		if len(records) > 0 {
-			batches = append(batches, strings.Join(records, "; "))
-		}
+		batches = append(batches, ordered(records)...)
 	}
 	return batches, end, nil
 }
 
-// groupRecord renders a record of the coordinator, "" when it is about none of the groups.
-func (s *Side) groupRecord(r rec.Record, groups []string) string {
+// ordered takes out of a batch what is not decided by who writes it. What a regular expression was found to stand for is
+// stored when it has been found, with the group's epoch that comes of it: in a batch of its own, or in one with the
+// heartbeats that came meanwhile. And where a record of the same kind is stored for each of several members, Apache Kafka
+// goes through a hash table of their ids.
+func ordered(batch []stored) (batches [][]stored) {
+	found := func(r stored) bool { return r.kind == "ConsumerGroupRegularExpressionKey" && !r.gone }
+	for len(batch) > 0 {
+		n := 0
+		for n < len(batch) && found(batch[n]) {
+			n++
+		}
+		if n > 0 && n < len(batch) && batch[n].kind == "ConsumerGroupMetadataKey" {
+			n++
+		} else if n == 0 {
+			for n < len(batch) && !found(batch[n]) {
+				n++
+			}
+		}
+		batches, batch = append(batches, batch[:n]), batch[n:]
+	}
+	for _, b := range batches {
+		for len(b) > 0 {
+			n := 1
+			for n < len(b) && b[n].kind == b[0].kind && b[n].gone == b[0].gone {
+				n++
+			}
+			if slices.Contains(ofMembers, b[0].kind) {
+				slices.SortStableFunc(b[:n], func(x, y stored) int { return strings.Compare(x.about, y.about) })
+			}
+			b = b[n:]
+		}
+	}
+	return batches
+}
+
+// ofMembers are the kinds of records of which a group has one for each member.
+var ofMembers = []string{"ConsumerGroupMemberMetadataKey", "ConsumerGroupTargetAssignmentMemberKey", "ConsumerGroupCurrentMemberAssignmentKey"}
+
+// groupRecord reads a record of the coordinator; false when it is about none of the groups.
+func (s *Side) groupRecord(r rec.Record, groups []string) (stored, bool) {
 	key, err := wire.DecodeCoordinatorKey(wire.GroupRecords, r.Key)
 	if err != nil {
-		return "a key that cannot be read: " + err.Error()
+		return stored{about: "a key that cannot be read: " + err.Error()}, true
 	}
 	group := reflect.ValueOf(key).Elem().FieldByName("GroupID")
 	if !group.IsValid() {
 		group = reflect.ValueOf(key).Elem().FieldByName("Group")
 	}
 	if !group.IsValid() || !slices.Contains(groups, group.String()) {
-		return ""
+		return stored{}, false
 	}
-	text := key.Info().Name + " " + s.shown(key, key.Info().MaxVersion)
-	if r.Value == nil {
-		return text + "gone"
+	one := stored{kind: key.Info().Name, about: key.Info().Name + " " + s.shown(key, key.Info().MaxVersion), gone: r.Value == nil}
+	if one.gone {
+		return one, true
 	}
 	value, version, err := wire.DecodeCoordinatorValue(wire.GroupRecords, key.Info().Type, r.Value)
 	if err != nil {
-		return text + "a value that cannot be read: " + err.Error()
+		one.about += "a value that cannot be read: " + err.Error()
+		return one, true
 	}
-	var leaves []Leaf
-	s.fields(&leaves, reflect.ValueOf(value).Elem(), definitions.Load().Message(value.Info().Name).Fields, version, "", "")
-	for i := range leaves {
-		l := &leaves[i]
+	one.about += fmt.Sprintf("v%d ", version)
+	s.fields(&one.value, reflect.ValueOf(value).Elem(), definitions.Load().Message(value.Info().Name).Fields, version, "", "")
+	for i := range one.value {
+		l := &one.value[i]
 		switch {
 		case strings.HasSuffix(l.Path, "timestamp") && l.Value != "-1" && l.Value != "0":
 			l.Value = "some time"
 		case l.Path == "metadata_hash" && l.Value != "0":
 			l.Value = "some hash" // each coordinator has a function of its own
-		case l.Path == "version" && key.Info().Name == "ConsumerGroupRegularExpressionKey":
+		case l.Path == "version" && one.kind == "ConsumerGroupRegularExpressionKey":
 			l.Value = "some version" // of the metadata
 		}
 	}
-	return fmt.Sprintf("%s= v%d %s", text, version, line(leaves))
+	return one, true
 }
 
 // markGroups notes where the coordinator's logs end before a sequence.
@@ -104,7 +156,8 @@ func (r *Runner) markGroups() {
 	}
 }
 
-// compareGroups compares what the two coordinators stored of the groups of a sequence, batch by batch.
+// compareGroups compares what the two coordinators stored of the groups of a sequence: batch by batch which records, and
+// field by field what is in them.
 func (r *Runner) compareGroups(q *Sequence) error {
 	theirs, _, err := r.Kafka.groupBatches(r.Kafka.groupsEnd, q.Groups)
 	ours, _, other := r.Millrace.groupBatches(r.Millrace.groupsEnd, q.Groups)
@@ -112,18 +165,29 @@ func (r *Runner) compareGroups(q *Sequence) error {
 		return fmt.Errorf("%s: the coordinators' logs: %w", q, err)
 	}
 	for i := range max(len(theirs), len(ours)) {
-		x, y := missing, missing
-		if i < len(theirs) {
-			x = theirs[i]
-		}
-		if i < len(ours) {
-			y = ours[i]
-		}
-		if x != y {
+		where := fmt.Sprintf("batch %d of %s", i, strings.Join(q.Groups, " "))
+		if i >= len(theirs) || i >= len(ours) || !slices.EqualFunc(theirs[i], ours[i], func(x, y stored) bool { return x.about == y.about && x.gone == y.gone }) {
 			// What follows would only repeat that one side is a batch ahead.
-			r.note(Difference{API: "files", Path: "groups", Where: fmt.Sprintf("batch %d of %s", i, strings.Join(q.Groups, " ")), Kafka: x, Millrace: y}, q, "the groups", "")
+			r.note(Difference{API: "files", Path: "groups", Where: where, Kafka: batchText(theirs, i), Millrace: batchText(ours, i)}, q, "the groups", "")
 			break
+		}
+		for j, x := range theirs[i] {
+			for _, d := range diffLeaves(x.value, ours[i][j].value) {
+				d.API, d.Path, d.Where = "files", "groups."+x.kind+"."+d.Path, where+", "+x.about+d.Where
+				r.note(d, q, "the groups", "")
+			}
 		}
 	}
 	return nil
+}
+
+func batchText(batches [][]stored, i int) string {
+	if i >= len(batches) {
+		return missing
+	}
+	var records []string
+	for _, r := range batches[i] {
+		records = append(records, r.String())
+	}
+	return strings.Join(records, "; ")
 }

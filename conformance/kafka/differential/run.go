@@ -75,6 +75,13 @@ func (r *Runner) Run(q *Sequence) error {
 				return fmt.Errorf("%s, step %d (%s): %w", q, i, step.What, err)
 			}
 		}
+		if step.Key == wire.KeyAlterConfigs || step.Key == wire.KeyIncrementalAlterConfigs {
+			for _, side := range []*Side{r.Kafka, r.Millrace} {
+				if err := settle(side, &Step{Settle: caughtUp()}); err != nil {
+					return fmt.Errorf("%s, step %d (%s): the broker of %s does not learn of it: %w", q, i, step.What, side.Name, err)
+				}
+			}
+		}
 		theirs, ours := r.Kafka.render(kafkaAnswer), r.Millrace.render(millraceAnswer)
 		if r.Trace != nil {
 			r.Trace("%d %s: %s v%d\n    %s\n  Kafka %s\n  Millrace %s", i, step.What, step.Key, step.Version, r.Kafka.shown(kafkaAnswer.Request, step.Version), line(theirs), line(ours))
@@ -153,6 +160,35 @@ func (r *Runner) awaitController(answer Answer) error {
 		}
 		return true, nil
 	}})
+}
+
+// caughtUp waits until the broker has applied what the controller has committed: a change of settings is answered when it
+// is committed, and a broker that is asked at once may still show what was.
+func caughtUp() func(s *Side) (bool, error) {
+	committed := int64(-1)
+	return func(s *Side) (bool, error) {
+		if committed < 0 {
+			r := wire.NewDescribeQuorumRequest()
+			r.Topics = []wire.DescribeQuorumRequestTopics{{TopicName: "__cluster_metadata", Partitions: []wire.DescribeQuorumRequestPartitions{{}}}}
+			reply, err := s.call(r, wire.KeyDescribeQuorum, 2)
+			if err != nil {
+				return false, err
+			}
+			one := reply.(*wire.DescribeQuorumResponse).Topics[0].Partitions[0]
+			if one.ErrorCode != kafka.None {
+				return false, nil // no controller is elected
+			}
+			committed = one.HighWatermark
+		}
+		ask := wire.NewApiVersionsRequest()
+		ask.ClientSoftwareName, ask.ClientSoftwareVersion = "differential", "1"
+		reply, err := s.call(ask, wire.KeyApiVersions, 3)
+		if err != nil {
+			return false, err
+		}
+		// The epoch of the features is the offset of the newest record that the broker has applied.
+		return reply.(*wire.ApiVersionsResponse).FinalizedFeaturesEpoch >= committed-1, nil
+	}
 }
 
 func settle(s *Side, step *Step) error {
