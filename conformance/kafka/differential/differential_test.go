@@ -3,6 +3,7 @@ package differential
 import (
 	"flag"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -52,15 +53,95 @@ func firstSeed() uint64 {
 // TestDifferential is the whole comparison. It fails on a difference that known.txt does not name, and on an
 // entry of known.txt that the run did not meet.
 func TestDifferential(t *testing.T) {
+	first := drawn()
+	t.Logf("seed %d: go test ./kafka/differential -run TestDifferential -seed %d -per %d", first, first, *per)
+	r, k := begin(t, settings)
+	next, start := first, time.Now()
+	for _, key := range keys() {
+		if *only != "" && key.String() != *only {
+			continue
+		}
+		info, _ := wire.Lookup(key)
+		began, requests := time.Now(), r.Requests
+		times := rounds(key, *per)
+		if *version >= 0 {
+			times = *per
+		}
+		for v := info.MinVersion; v <= info.MaxVersion; v++ {
+			if *version >= 0 && v != int16(*version) {
+				continue
+			}
+			for range times {
+				for _, bad := range []bool{false, true} {
+					if *kind != "" && bad != (*kind == "bad") {
+						continue
+					}
+					run(t, r, plan(key, v, bad, next))
+					next++
+				}
+			}
+		}
+		t.Logf("%-22s %6d requests in %5.1fs", key, r.Requests-requests, time.Since(began).Seconds())
+	}
+	if *trace {
+		t.Logf("Apache Kafka printed:\n%s", k.Output())
+	}
+	report(t, r)
+	if !*selfTest && *only == "" && *version < 0 && *kind == "" {
+		for _, k := range r.Known {
+			if k.Hits == 0 {
+				t.Errorf("known.txt:%d: nothing hit this entry: %s %s %s", k.Line, k.API, k.Path, k.Where)
+			}
+		}
+	}
+	t.Logf("%d sequences, %d requests compared in %v", r.Sequences, r.Requests, time.Since(start).Round(time.Second))
+}
+
+// TestMigrations is the comparison of groups that go from one protocol to the other, where it is not as free as by
+// default.
+func TestMigrations(t *testing.T) {
+	if *only != "" || *version >= 0 || *kind != "" {
+		t.Skip("a part of TestDifferential was asked for")
+	}
+	first := drawn()
+	for _, policy := range []string{"disabled", "upgrade", "downgrade"} {
+		t.Run(policy, func(t *testing.T) {
+			again := fmt.Sprintf("-run TestMigrations/%s -seed %d", policy, first)
+			t.Logf("seed %d: go test ./kafka/differential %s", first, again)
+			own := maps.Clone(settings)
+			own["group.consumer.migration.policy"] = policy
+			r, _ := begin(t, own)
+			next, moves, key := first, book{migrationsValid, migrationsBad, policy}, wire.KeyConsumerGroupHeartbeat
+			for range moves.rounds(key) {
+				for version := range int16(2) {
+					for _, bad := range []bool{false, true} {
+						q := moves.plan(key, version, bad, next)
+						q.Again = again
+						run(t, r, q)
+						next++
+					}
+				}
+			}
+			report(t, r)
+			t.Logf("%d sequences, %d requests compared", r.Sequences, r.Requests)
+		})
+	}
+}
+
+// drawn is the seed to begin with.
+func drawn() uint64 {
+	if *seed == 0 {
+		return rand.Uint64N(1 << 30)
+	}
+	return *seed
+}
+
+// begin starts the two servers.
+func begin(t *testing.T, settings map[string]string) (*Runner, *oracle.Kafka) {
 	known, err := loadKnown()
 	if err != nil {
 		t.Fatal(err)
 	}
-	first := *seed
-	if first == 0 {
-		first = rand.Uint64N(1 << 30)
-	}
-	t.Logf("seed %d: go test ./kafka/differential -seed %d -per %d", first, first, *per)
 	k := oracle.Start(t, settings)
 	r := &Runner{
 		Kafka: &Side{Name: "Apache Kafka", Addr: k.Addr, ControllerAddr: k.ControllerAddr, Dir: k.Dir, ClusterID: k.ClusterID},
@@ -82,43 +163,16 @@ func TestDifferential(t *testing.T) {
 		side.begin(nil)
 		awaitReady(t, side)
 	}
+	return r, k
+}
 
-	next, start := first, time.Now()
-	for _, key := range keys() {
-		if *only != "" && key.String() != *only {
-			continue
-		}
-		info, _ := wire.Lookup(key)
-		began, requests := time.Now(), r.Requests
-		times := rounds(key, *per)
-		if *version >= 0 {
-			times = *per
-		}
-		for v := info.MinVersion; v <= info.MaxVersion; v++ {
-			if *version >= 0 && v != int16(*version) {
-				continue
-			}
-			for range times {
-				for _, bad := range []bool{false, true} {
-					if *kind != "" && bad != (*kind == "bad") {
-						continue
-					}
-					if err := r.Run(plan(key, v, bad, next)); err != nil {
-						t.Error(err)
-						r.Kafka.Close()
-						r.Millrace.Close()
-					}
-					next++
-				}
-			}
-		}
-		t.Logf("%-22s %6d requests in %5.1fs", key, r.Requests-requests, time.Since(began).Seconds())
+// run runs a sequence; one that does not come to its end leaves the connections in no state to go on.
+func run(t *testing.T, r *Runner, q *Sequence) {
+	if err := r.Run(q); err != nil {
+		t.Error(err)
+		r.Kafka.Close()
+		r.Millrace.Close()
 	}
-	if *trace {
-		t.Logf("Apache Kafka printed:\n%s", k.Output())
-	}
-	report(t, r)
-	t.Logf("%d sequences, %d requests compared in %v", r.Sequences, r.Requests, time.Since(start).Round(time.Second))
 }
 
 // awaitReady waits until a fresh server takes topics.
@@ -194,14 +248,10 @@ func report(t *testing.T, r *Runner) {
 		f := first[c]
 		t.Errorf("%d × %s v%v %s: Kafka %s, Millrace %s\n    first at [%s] in %s, step %s\n    of %s", count[c], c.api, versions[c], c.path, c.kafka, c.millrace, f.Where, f.Sequence.again(), f.Step, clip(f.Request))
 	}
-	if !*selfTest && *only == "" && *version < 0 && *kind == "" {
-		for _, k := range r.Known {
-			if k.Hits == 0 {
-				t.Errorf("known.txt:%d: nothing hit this entry: %s %s %s", k.Line, k.API, k.Path, k.Where)
-			}
-		}
-	}
 	for _, key := range keys() {
+		if len(r.Codes[key]) == 0 {
+			continue
+		}
 		var got, unseen []string
 		for _, code := range possible[key] {
 			if n := r.Codes[key][code]; n > 0 {

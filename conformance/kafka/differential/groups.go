@@ -21,10 +21,12 @@ func (s *Side) groupLog() string {
 
 // stored is a record of the coordinator's log: what it is about, and its value field by field.
 type stored struct {
-	kind  string // the name of its key
-	about string // the key, and the version of the value
-	gone  bool   // a tombstone
-	value []Leaf
+	group  string
+	kind   string // the name of its key
+	member string // whom it is about, "" for the group
+	about  string // the key, and the version of the value
+	gone   bool   // a tombstone
+	value  []Leaf
 }
 
 func (r stored) String() string {
@@ -75,8 +77,8 @@ func (s *Side) groupBatches(from int64, groups []string) (batches [][]stored, en
 
 // ordered takes out of a batch what is not decided by who writes it. What a regular expression was found to stand for is
 // stored when it has been found, with the group's epoch that comes of it: in a batch of its own, or in one with the
-// heartbeats that came meanwhile. And where a record of the same kind is stored for each of several members, Apache Kafka
-// goes through a hash table of their ids.
+// heartbeats that came meanwhile. And where the same is stored for each of several members, Apache Kafka goes through a
+// hash table of their ids.
 func ordered(batch []stored) (batches [][]stored) {
 	found := func(r stored) bool { return r.kind == "ConsumerGroupRegularExpressionKey" && !r.gone }
 	for len(batch) > 0 {
@@ -91,25 +93,34 @@ func ordered(batch []stored) (batches [][]stored) {
 				n++
 			}
 		}
-		batches, batch = append(batches, batch[:n]), batch[n:]
-	}
-	for _, b := range batches {
-		for len(b) > 0 {
-			n := 1
-			for n < len(b) && b[n].kind == b[0].kind && b[n].gone == b[0].gone {
-				n++
-			}
-			if slices.Contains(ofMembers, b[0].kind) {
-				slices.SortStableFunc(b[:n], func(x, y stored) int { return strings.Compare(x.about, y.about) })
-			}
-			b = b[n:]
-		}
+		batches, batch = append(batches, byMember(batch[:n])), batch[n:]
 	}
 	return batches
 }
 
-// ofMembers are the kinds of records of which a group has one for each member.
-var ofMembers = []string{"ConsumerGroupMemberMetadataKey", "ConsumerGroupTargetAssignmentMemberKey", "ConsumerGroupCurrentMemberAssignmentKey"}
+// byMember sorts what is stored of several members one after the other, the same of each.
+func byMember(batch []stored) []stored {
+	var each [][]stored // what is stored of a member at one go
+	for i, r := range batch {
+		if i > 0 && r.member != "" && r.member == batch[i-1].member && r.gone == batch[i-1].gone {
+			each[len(each)-1] = append(each[len(each)-1], r)
+		} else {
+			each = append(each, []stored{r})
+		}
+	}
+	same := func(x, y []stored) bool {
+		return x[0].member != "" && slices.EqualFunc(x, y, func(a, b stored) bool { return a.kind == b.kind && a.gone == b.gone })
+	}
+	for from := 0; from < len(each); {
+		to := from + 1
+		for to < len(each) && same(each[from], each[to]) {
+			to++
+		}
+		slices.SortStableFunc(each[from:to], func(x, y []stored) int { return strings.Compare(x[0].member, y[0].member) })
+		from = to
+	}
+	return slices.Concat(each...)
+}
 
 // groupRecord reads a record of the coordinator; false when it is about none of the groups.
 func (s *Side) groupRecord(r rec.Record, groups []string) (stored, bool) {
@@ -124,7 +135,10 @@ func (s *Side) groupRecord(r rec.Record, groups []string) (stored, bool) {
 	if !group.IsValid() || !slices.Contains(groups, group.String()) {
 		return stored{}, false
 	}
-	one := stored{kind: key.Info().Name, about: key.Info().Name + " " + s.shown(key, key.Info().MaxVersion), gone: r.Value == nil}
+	one := stored{group: group.String(), kind: key.Info().Name, about: key.Info().Name + " " + s.shown(key, key.Info().MaxVersion), gone: r.Value == nil}
+	if member := reflect.ValueOf(key).Elem().FieldByName("MemberID"); member.IsValid() {
+		one.member = s.memberSymbol(member.String())
+	}
 	if one.gone {
 		return one, true
 	}
@@ -165,11 +179,13 @@ func (r *Runner) compareGroups(q *Sequence) error {
 		return fmt.Errorf("%s: the coordinators' logs: %w", q, err)
 	}
 	for i := range max(len(theirs), len(ours)) {
-		where := fmt.Sprintf("batch %d of %s", i, strings.Join(q.Groups, " "))
+		where := fmt.Sprintf("batch %d, %s", i, batchGroup(theirs, ours, i))
 		if i >= len(theirs) || i >= len(ours) || !slices.EqualFunc(theirs[i], ours[i], func(x, y stored) bool { return x.about == y.about && x.gone == y.gone }) {
-			// What follows would only repeat that one side is a batch ahead.
 			r.note(Difference{API: "files", Path: "groups", Where: where, Kafka: batchText(theirs, i), Millrace: batchText(ours, i)}, q, "the groups", "")
-			break
+			if len(theirs) != len(ours) {
+				break // what follows would only repeat that one side is a batch ahead
+			}
+			continue
 		}
 		for j, x := range theirs[i] {
 			for _, d := range diffLeaves(x.value, ours[i][j].value) {
@@ -179,6 +195,14 @@ func (r *Runner) compareGroups(q *Sequence) error {
 		}
 	}
 	return nil
+}
+
+// batchGroup is the group that a batch is about.
+func batchGroup(theirs, ours [][]stored, i int) string {
+	if i < len(theirs) {
+		return theirs[i][0].group
+	}
+	return ours[i][0].group
 }
 
 func batchText(batches [][]stored, i int) string {

@@ -14,6 +14,7 @@ type move func(w *world)
 // valid ones are requests a client may well send, whatever the state makes of them, the bad ones must be refused.
 type book struct {
 	valid, bad []move
+	policy     string // group.consumer.migration.policy, "" for the default
 }
 
 // books holds the APIs that run, by key. An API joins on the day that it is served.
@@ -50,8 +51,8 @@ var books = map[wire.APIKey]book{
 	wire.KeyOffsetCommit:            {valid: groupsValid, bad: groupsBad},
 	wire.KeyOffsetFetch:             {valid: groupsValid, bad: groupsBad},
 	wire.KeyOffsetDelete:            {valid: groupsValid, bad: groupsBad},
-	wire.KeyConsumerGroupHeartbeat:  {valid: consumersValid, bad: consumersBad},
-	wire.KeyConsumerGroupDescribe:   {valid: consumersValid, bad: consumersBad},
+	wire.KeyConsumerGroupHeartbeat:  {valid: slices.Concat(consumersValid, migrationsValid), bad: slices.Concat(consumersBad, migrationsBad)},
+	wire.KeyConsumerGroupDescribe:   {valid: slices.Concat(consumersValid, migrationsValid), bad: slices.Concat(consumersBad, migrationsBad)},
 	wire.KeyUnregisterBroker:        {valid: unregisterBrokerValid, bad: unregisterBrokerBad},
 }
 
@@ -64,11 +65,16 @@ const movesEach = 3
 // plan makes the sequence of a seed. A bad sequence is bad requests amid valid ones. The moves are dealt in turn, so
 // that sequences of consecutive seeds, of which every other one is bad, make them all.
 func plan(key wire.APIKey, version int16, bad bool, seed uint64) *Sequence {
+	return books[key].plan(key, version, bad, seed)
+}
+
+func (b book) plan(key wire.APIKey, version int16, bad bool, seed uint64) *Sequence {
 	q := &Sequence{API: key, Version: version, Bad: bad, Seed: seed}
 	w := newWorld(seed, q)
-	moves := books[key].valid
+	w.policy = b.policy
+	moves := b.valid
 	if bad {
-		moves = books[key].bad
+		moves = b.bad
 	}
 	w.makeTopic(1+w.IntN(3), w.someConfigs())
 	for range 1 + w.IntN(3) {
@@ -90,12 +96,14 @@ func plan(key wire.APIKey, version int16, bad bool, seed uint64) *Sequence {
 }
 
 // rounds is how many times the versions of an API are gone through: as often as asked, and until every move was made.
-func rounds(key wire.APIKey, asked int) int {
+func rounds(key wire.APIKey, asked int) int { return max(asked, books[key].rounds(key)) }
+
+// rounds is after how many times every move was made.
+func (b book) rounds(key wire.APIKey) int {
 	info, _ := wire.Lookup(key)
 	versions := int(info.MaxVersion-info.MinVersion) + 1
-	b := books[key]
 	moves := max(len(b.valid), len(b.bad))
-	return max(asked, (moves+versions*movesEach-1)/(versions*movesEach))
+	return (moves + versions*movesEach - 1) / (versions * movesEach)
 }
 
 // filler is a request of another API, so that states meet.

@@ -18,8 +18,11 @@ type member struct {
 }
 
 // group is the name of a new one.
-func (w *world) group() string {
-	name := w.name()
+func (w *world) group() string { return w.groupApart("") }
+
+// groupApart is group for what the two sides are known to do differently: known.txt tells the group by its name's end.
+func (w *world) groupApart(why string) string {
+	name := w.name() + why
 	w.seq.Groups = append(w.seq.Groups, name)
 	return name
 }
@@ -77,7 +80,10 @@ func (w *world) joinAt(m *member, version int16, change func(s *Side, r *wire.Jo
 
 // join is the whole join of a new member, the second step where the version has two. The last step is the one that
 // the group answers when all have joined.
-func (w *world) join(m *member) *Step {
+func (w *world) join(m *member) *Step { return w.joinSaying(m, nil) }
+
+// joinSaying is join for who has something else to say.
+func (w *world) joinSaying(m *member, change func(s *Side, r *wire.JoinGroupRequest)) *Step {
 	version := w.at(wire.KeyJoinGroup)
 	if m.instance != nil {
 		version = max(version, 5)
@@ -86,9 +92,9 @@ func (w *world) join(m *member) *Step {
 		}
 	}
 	if version >= 4 && m.instance == nil {
-		w.joinAt(m, version, nil)
+		w.joinAt(m, version, change)
 	}
-	return w.joinAt(m, version, nil)
+	return w.joinAt(m, version, change)
 }
 
 func (w *world) syncAs(m *member, give map[*member]string, change func(s *Side, r *wire.SyncGroupRequest)) *Step {
@@ -343,6 +349,30 @@ var groupsValid = []move{
 		w.syncAs(a, nil, nil) // once more: the same answer
 		w.look(a.group, t)
 		w.leave(a)
+	},
+	func(w *world) { // a third member comes while the leader is assigning to two
+		a, t := w.alone()
+		b, c := w.member(a.group, t), w.member(a.group, t)
+		w.join(b).Hold = true
+		w.add(Step{What: "await the rebalance", Settle: inState(a.group, "PreparingRebalance")})
+		w.describeGroups(a.group)
+		w.joinAt(a, w.at(wire.KeyJoinGroup), nil)
+		w.take(b)
+		w.describeGroups(a.group)
+		w.join(c).Hold = true
+		w.add(Step{What: "await another", Settle: inState(a.group, "PreparingRebalance")})
+		w.describeGroups(a.group)
+		w.syncAs(a, map[*member]string{a: "half", b: "other half"}, nil)
+		w.joinAt(a, w.at(wire.KeyJoinGroup), nil).Hold = true
+		w.joinAt(b, w.at(wire.KeyJoinGroup), nil)
+		w.take(a)
+		w.take(c)
+		w.describeGroups(a.group)
+		w.syncAs(a, map[*member]string{a: "a third", b: "another"}, nil)
+		w.syncAs(c, nil, nil)
+		w.beat(b, nil)
+		w.look(a.group, t)
+		w.leave(a, b, c)
 	},
 	func(w *world) { // a static member restarts, and its old self is fenced
 		t := w.topic()

@@ -49,6 +49,7 @@ type Sequence struct {
 	Topics  []string // those whose files are compared at the end
 	Groups  []string // taken away at the end
 	Recoded []string // those whose batches the server compresses itself
+	Again   string   // how to run it once more, where that is not by its API, version and seed
 }
 
 func (q *Sequence) String() string {
@@ -61,6 +62,9 @@ func (q *Sequence) String() string {
 
 // again is how to run the sequence alone.
 func (q *Sequence) again() string {
+	if q.Again != "" {
+		return q.Again
+	}
 	kind := "valid"
 	if q.Bad {
 		kind = "bad"
@@ -77,6 +81,7 @@ type world struct {
 	trimmed   map[string]bool // topics that records were deleted from
 	producers int             // ids handed out so far
 	n         int             // for unique names
+	policy    string          // of the book
 	listener  string          // where requests of the sequence's own API go
 }
 

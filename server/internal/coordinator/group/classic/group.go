@@ -61,6 +61,9 @@ type Group struct {
 	topics map[string]bool
 	// converted: the group is a consumer group's, and nobody has assigned since (migrate.go).
 	converted bool
+	// calledOff: the last rebalance began anew when the members had joined it already, and they have not been told since what
+	// they have.
+	calledOff bool
 
 	// In an initial rebalance: whether somebody came since the delay began, and how much more there may be of it.
 	joined    bool

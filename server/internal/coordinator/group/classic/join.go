@@ -191,6 +191,7 @@ func (d *decision) rebalance() {
 	g := d.g
 	if g.state == CompletingRebalance {
 		d.spreadError(kafka.RebalanceInProgress.Errorf("the group %q is rebalancing again", g.id))
+		g.calledOff = true
 	}
 	g.env.Timers.Cancel(g.timer(timerSync))
 	d.noteBegan()

@@ -63,7 +63,7 @@ func (d *decision) synced(m *member) {
 // assign takes what the leader has decided; who is not named gets nothing. The members are told once it is stored.
 func (d *decision) assign(leader *member, assignments []wire.SyncGroupRequestAssignments) {
 	g := d.g
-	before, had := g.before, make(map[*member][]byte, len(g.members))
+	before, calledOff, had := g.before, g.calledOff, make(map[*member][]byte, len(g.members))
 	named := make(map[string][]byte, len(assignments))
 	for _, a := range assignments {
 		named[a.MemberID] = a.Assignment
@@ -78,11 +78,12 @@ func (d *decision) assign(leader *member, assignments []wire.SyncGroupRequestAss
 			d.heard(m)
 		}
 	}
+	g.calledOff = false
 	d.noteAssigned(leader, g.since)
 	g.move(Stable, d.now)
 	d.store()
 	d.undo = func() { // those who waited were told to ask again, the leader among them
-		g.state, g.before = CompletingRebalance, before
+		g.state, g.before, g.calledOff = CompletingRebalance, before, calledOff
 		for _, m := range g.members {
 			m.assignment = had[m]
 			if waiting[m] != nil {

@@ -67,17 +67,19 @@ func (g *Group) memberTombstones(id string) []coordinator.Record {
 	}
 }
 
-// Tombstones implements group.Group.
+// Tombstones implements group.Group. The records are in the order in which Kafka writes them.
 func (g *Group) Tombstones() []coordinator.Record {
-	var records []coordinator.Record
+	var current, target, rest []coordinator.Record
 	for _, m := range g.sortedMembers() {
-		records = append(records, g.memberTombstones(m.ID)...)
+		gone := g.memberTombstones(m.ID)
+		current, target, rest = append(current, gone[0]), append(target, gone[1]), append(rest, gone[2])
 	}
 	for regex := range g.regexes.Keys() {
-		records = append(records, coordinator.Record{Key: &wire.ConsumerGroupRegularExpressionKey{GroupID: g.id, RegularExpression: regex}})
+		rest = append(rest, coordinator.Record{Key: &wire.ConsumerGroupRegularExpressionKey{GroupID: g.id, RegularExpression: regex}})
 	}
-	return append(records,
-		coordinator.Record{Key: &wire.ConsumerGroupTargetAssignmentMetadataKey{GroupID: g.id}},
+	records := append(current, target...)
+	records = append(records, coordinator.Record{Key: &wire.ConsumerGroupTargetAssignmentMetadataKey{GroupID: g.id}})
+	return append(append(records, rest...),
 		coordinator.Record{Key: &wire.ConsumerGroupPartitionMetadataKey{GroupID: g.id}}, // of an older Kafka, which may have written one
 		coordinator.Record{Key: &wire.ConsumerGroupMetadataKey{GroupID: g.id}})
 }
