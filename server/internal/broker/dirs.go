@@ -128,10 +128,15 @@ func (b *Broker) DirFailed(dir replica.Dir, remaining int, cause error) {
 // SyncStalled implements replica.Cluster. Heartbeats would go on while the writes of clients do not (D6), so the
 // broker asks to be fenced where another one can take over; alone, it stays to be read from.
 func (b *Broker) SyncStalled(dir replica.Dir, stalled time.Duration) {
-	b.log.Error("a sync of a log directory is hanging", "dir", dir.Path, "for", stalled)
+	others := b.othersServe()
+	if others {
+		b.log.Error("giving up all leaderships until the disk syncs again, so that other brokers take over", "dir", dir.Path, "hanging", stalled)
+	} else {
+		b.log.Error("no other broker can take over: this one goes on serving reads, and waits for the disk", "dir", dir.Path, "hanging", stalled)
+	}
 	b.mu.Lock()
 	b.stalls[dir.ID] = dir.Path
-	b.life.wantFence(b.othersServe(), time.Now())
+	b.life.wantFence(others, time.Now())
 	b.mu.Unlock()
 	b.nudge()
 }

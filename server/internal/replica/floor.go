@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"sync"
+	"sync/atomic"
 
 	"github.com/millrace-io/millrace/kafka"
 	"github.com/millrace-io/millrace/server/internal/vfs"
@@ -57,7 +58,7 @@ type floor struct {
 	size  int64
 	batch []byte // the entries of the round under way
 	// dirty is true when size is past what was synced.
-	dirty bool
+	dirty atomic.Bool
 	// compacted is the size after the last rewrite.
 	compacted int64
 }
@@ -144,27 +145,24 @@ func (f *floor) append(entries []byte) error {
 		return fmt.Errorf("write the durable floor: %w", err)
 	}
 	f.size += int64(len(entries))
-	f.dirty = true
+	f.dirty.Store(true)
 	return nil
 }
 
-func (f *floor) unsynced() bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.dirty
-}
+// unsynced waits for no sync: whoever asks may hold what appends need.
+func (f *floor) unsynced() bool { return f.dirty.Load() }
 
 // sync makes what was written so far durable.
 func (f *floor) sync() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if !f.dirty || f.file == nil {
+	if !f.dirty.Load() || f.file == nil {
 		return nil
 	}
 	if err := f.file.Sync(); err != nil {
 		return fmt.Errorf("sync the durable floor: %w", err)
 	}
-	f.dirty = false
+	f.dirty.Store(false)
 	return nil
 }
 
@@ -195,7 +193,8 @@ func (f *floor) rewrite(live func(b []byte) []byte) error {
 	if f.file != nil {
 		f.file.Close()
 	}
-	f.file, f.size, f.dirty = file, int64(len(data)), false
+	f.file, f.size = file, int64(len(data))
+	f.dirty.Store(false)
 	f.compacted = f.size
 	return nil
 }

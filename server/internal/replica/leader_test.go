@@ -2,6 +2,8 @@ package replica
 
 import (
 	"fmt"
+	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -221,6 +223,7 @@ func TestSyncFails(t *testing.T) {
 		fail.Clear()
 		check(t, "append after it", kafka.CodeOf(n.append("t", 0, 0, "c").Err), kafka.KafkaStorageError)
 		check(t, "the other directory", n.append("t", 1, -1, "b").Err, nil)
+		synctest.Wait() // who waited is answered first
 		failed, left := n.cluster.failures()
 		check(t, "told the cluster", failed, []string{"d1"})
 		check(t, "directories left", left, 1)
@@ -249,6 +252,69 @@ func TestSyncStalls(t *testing.T) {
 		check(t, "resumed", n.cluster.resumes(), 1)
 		fail.Clear()
 	})
+}
+
+// TestAnAppendDoesNotWaitForASyncThatHangs: whichever file of the directory it is, a request is told in its own time that its
+// records are not acknowledged.
+func TestAnAppendDoesNotWaitForASyncThatHangs(t *testing.T) {
+	for _, file := range []string{"*.log", "millrace-journal.*", floorFile + "*", recoveryPointFile + "*", highWatermarkFile + "*"} {
+		t.Run(file, func(t *testing.T) {
+			fail := vfs.NewFail(vfs.NewMem())
+			n := newNode(t, fail, nil).load()
+			defer n.close()
+			n.apply(topicRecords("t", idT, 2)...)
+			n.append("t", 0, 1, "a")
+			n.append("t", 1, 1, "a")
+			hangs, goOn := make(chan struct{}), make(chan struct{})
+			var once sync.Once
+			fail.Add(&vfs.Rule{Ops: vfs.OpSync, Path: file, Hook: func(vfs.Op, string) {
+				once.Do(func() { close(hangs) })
+				<-goOn
+			}})
+			d := n.m.dirs[0]
+			var others sync.WaitGroup
+			defer others.Wait()
+			defer close(goOn)
+			n.appendAsync("t", 0, 1, batchOf("into the journal"))
+			n.appendAsync("t", 1, 1, batchOf(strings.Repeat("too large for it", journalShare/16)))
+			others.Go(d.saveHighs)
+			others.Go(func() {
+				for p := range d.hosted() {
+					if _, err := p.log.PrepareCheckpoint(); err != nil {
+						t.Error(err)
+					}
+				}
+				if err := d.savePointsNow(); err != nil {
+					t.Error(err)
+				}
+			})
+			select {
+			case <-hangs:
+			case <-time.After(20 * time.Second):
+				t.Fatalf("nobody syncs %s", file)
+			}
+			timer := make(chan struct{})
+			go func() {
+				d.sync.overdue()
+				close(timer)
+			}()
+			answered := make(chan error, 1)
+			go func() {
+				<-timer
+				request := &AppendRequest{Acks: 1, Timeout: 50 * time.Millisecond, Version: 12, Done: func(r *AppendRequest) { answered <- r.Entries[0].Err }}
+				request.Entries = []AppendEntry{{Topic: "t", Partition: 1, Records: batchOf("c")}}
+				n.m.Append(request)
+			}()
+			select {
+			case err := <-answered:
+				if err != nil && err != kafka.RequestTimedOut {
+					t.Errorf("the append is answered with %v", err)
+				}
+			case <-time.After(20 * time.Second):
+				t.Errorf("the append waits for the sync of %s", file)
+			}
+		})
+	}
 }
 
 // TestGroupCommit: one round covers all that came while the last one ran.

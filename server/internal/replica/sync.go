@@ -162,7 +162,6 @@ func (s *syncer) round(round []*Partition, wake *wakes) {
 	}
 	s.logsSynced.Add(int64(len(items)))
 	err := s.syncs(items)
-	d.stall.stop()
 
 	now := time.Now().UnixMilli()
 	// An error of one file says what the disk is: nothing of this round counts, and the directory is over.
@@ -181,8 +180,9 @@ func (s *syncer) round(round []*Partition, wake *wakes) {
 		}
 	}
 	if err == nil {
-		err = d.floor.write()
+		err = d.floor.write() // a write can hang, too, and while the floor is rewritten it waits for a sync
 	}
+	d.stall.stop()
 	if err != nil {
 		d.fail(err)
 	} else if len(items) > 0 {
@@ -383,7 +383,7 @@ func (w *stallWatch) report() {
 	}
 	w.reported = true
 	d, limit := w.dir, w.dir.manager.broker.SyncStallTimeout
-	d.log.Error("a sync of the disk hangs; giving up the leaderships in this directory, since nothing can be acknowledged", "dir", d.Path, "limit", limit)
+	d.log.Error("a sync of the disk hangs; nothing in this directory is acknowledged until it returns", "dir", d.Path, "limit", limit)
 	if c := d.manager.cluster; c != nil {
 		c.SyncStalled(d.Dir, limit)
 	}
