@@ -21,6 +21,7 @@ type writer struct {
 	codec      record.Codec
 	idempotent bool
 	dice       *rand.Rand
+	timeout    time.Duration // of a request, until the node says that it is not acknowledged
 
 	producerID int64
 	epoch      int16
@@ -40,7 +41,7 @@ type batch struct {
 // newWriter returns a writer; its partition's ledger expects it.
 func newWriter(id int32, to *ledger, codec record.Codec, idempotent bool, seed uint64) *writer {
 	to.idempotent[id] = idempotent
-	return &writer{id: id, to: to, codec: codec, idempotent: idempotent, dice: rand.New(rand.NewPCG(seed, uint64(id))), producerID: -1, epoch: -1}
+	return &writer{id: id, to: to, codec: codec, idempotent: idempotent, dice: rand.New(rand.NewPCG(seed, uint64(id))), timeout: 30 * time.Second, producerID: -1, epoch: -1}
 }
 
 // refusal is an answer that no kill explains.
@@ -136,7 +137,7 @@ func (w *writer) batch() batch {
 
 func (w *writer) request(b *batch) wire.Message {
 	request := wire.NewProduceRequest()
-	request.Acks, request.TimeoutMs = -1, 30_000
+	request.Acks, request.TimeoutMs = -1, int32(w.timeout.Milliseconds())
 	request.TopicData = []wire.ProduceRequestTopicData{{Name: w.to.topic, PartitionData: []wire.ProduceRequestPartitionData{{Index: w.to.partition, Records: b.bytes}}}}
 	return request
 }
