@@ -75,7 +75,25 @@ func (l *Log) open(o *Options, now time.Time) error {
 	if err := l.restoreMetadata(h); err != nil {
 		return err
 	}
-	return l.publish(h)
+	if err := l.publish(h); err != nil {
+		return err
+	}
+	if l.asCreated(h, &dir) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.view.Lock()
+		defer l.view.Unlock()
+		l.drop(h)
+	}
+	return nil
+}
+
+// asCreated reports whether a log that was opened is what Create leaves, and so can be cold as that one is: of the many
+// logs that nobody has used yet, none takes memory or is synced because the last stop was unclean.
+func (l *Log) asCreated(h *hot, dir *contents) bool {
+	c := l.Config()
+	return l.end.Load() == 0 && !c.Preallocate && len(h.segs) == 1 && h.active().Size() == 0 && len(dir.snapshots) == 0 &&
+		len(h.epochs.entries) == 0 && !h.epochs.changed && len(h.doomed) == 0
 }
 
 // openEmpty begins the log of a directory that holds no segment: the crash came before its first flush.

@@ -187,11 +187,15 @@ func TestCoolLogHoldsNothing(t *testing.T) {
 	}
 }
 
-// A log that nobody has used is cold from the start and costs no sync, neither when it is made nor when the node stops.
-// What it must survive then is that its files are gone.
+// A log that nobody has used is cold from the start and costs no sync: neither when it is made, nor when the node stops,
+// nor when it starts after it was killed. What it must survive then is that its files are gone.
 func TestUnusedLogIsNeverSynced(t *testing.T) {
-	for _, lost := range []string{"nothing", "the files", "the directory"} {
-		t.Run("lost "+lost, func(t *testing.T) {
+	for _, how := range []struct {
+		lost   string
+		killed bool
+	}{{"nothing", false}, {"the files", false}, {"the directory", false}, {"nothing", true}, {"the files", true}} {
+		lost := how.lost
+		t.Run(fmt.Sprintf("lost %s, killed %v", lost, how.killed), func(t *testing.T) {
 			disk := vfs.NewMem()
 			l := newTestLog(t, disk, testConfig())
 			disk.SetSyncHook(func(name string) { t.Errorf("%s was synced for a log that is not used", name) })
@@ -218,7 +222,15 @@ func TestUnusedLogIsNeverSynced(t *testing.T) {
 
 			synced := map[string]bool{}
 			disk.SetSyncHook(func(name string) { synced[name] = true })
-			l = OpenCold(testOptions(disk, testConfig()), s)
+			if l = OpenCold(testOptions(disk, testConfig()), s); how.killed {
+				var err error
+				if l, err = Open(testOptions(disk, testConfig()), t0); err != nil {
+					t.Fatal(err)
+				}
+				if l.Hot() || l.EndOffset() != 0 || len(synced) > 0 {
+					t.Errorf("opened after it was killed: hot %v, end %d, synced %v", l.Hot(), l.EndOffset(), synced)
+				}
+			}
 			mustAppend(t, l, plain(1, "a"), 1, t0)
 			mustFlush(t, l)
 			for _, name := range []string{"/data", testDir, testDir + "/" + PartitionMetadataFile, testDir + "/00000000000000000000.log"} {
