@@ -57,6 +57,7 @@ type groupEvent struct {
 	Epoch    int32        `json:"epoch"`
 	Members  int32        `json:"members,omitempty"`
 	By       string       `json:"by,omitempty"`
+	Reason   string       `json:"reason,omitempty"`
 	Member   *groupMember `json:"member,omitempty"`
 	TookMs   float64      `json:"tookMs,omitempty"`
 	WaitedMs float64      `json:"waitedMs,omitempty"`
@@ -74,7 +75,7 @@ func eventOf(e *history.Event) groupEvent {
 	ms := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 	one := groupEvent{
 		At: e.At.UTC(), Event: e.Kind.String(), Text: e.Sentence(), Epoch: e.Epoch, Members: e.Members, By: e.By,
-		TookMs: ms(e.Took), WaitedMs: ms(e.Waited), WholeMs: ms(e.Whole),
+		Reason: e.Reason, TookMs: ms(e.Took), WaitedMs: ms(e.Waited), WholeMs: ms(e.Whole),
 	}
 	if e.Cause != history.None {
 		one.Cause = e.Cause.String()

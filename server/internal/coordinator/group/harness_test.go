@@ -138,6 +138,15 @@ func (o options) get(key, otherwise string) string {
 	return otherwise
 }
 
+// said is the reason that a member gives; the words have no spaces here.
+func (o options) said() *string {
+	if reason, ok := o["reason"]; ok {
+		reason = strings.ReplaceAll(reason, "_", " ")
+		return &reason
+	}
+	return nil
+}
+
 func (o options) number(key string, otherwise int) int {
 	n, err := strconv.Atoi(o.get(key, strconv.Itoa(otherwise)))
 	if err != nil {
@@ -263,7 +272,7 @@ func embeddedTopics(text string) []wire.ConsumerProtocolAssignmentAssignedPartit
 // A protocol without topics has metadata that nobody can read.
 func (w *world) join(args []string, o options) {
 	m := w.member(args[0])
-	request := &wire.JoinGroupRequest{GroupID: args[1], MemberID: o.get("as", m.id), ProtocolType: o.get("type", "consumer"),
+	request := &wire.JoinGroupRequest{GroupID: args[1], MemberID: o.get("as", m.id), Reason: o.said(), ProtocolType: o.get("type", "consumer"),
 		SessionTimeoutMs: o.millis("session", "10s"), RebalanceTimeoutMs: o.millis("rebalance", "60s")}
 	if instance, ok := o["instance"]; ok {
 		m.instance = &instance
@@ -360,7 +369,7 @@ func (w *world) heartbeat(args []string, o options) {
 func (w *world) leave(args []string, o options) {
 	request := &wire.LeaveGroupRequest{GroupID: args[0]}
 	for _, label := range args[1:] {
-		request.Members = append(request.Members, wire.LeaveGroupRequestMembers{MemberID: w.member(label).id, GroupInstanceID: w.member(label).instance})
+		request.Members = append(request.Members, wire.LeaveGroupRequestMembers{MemberID: w.member(label).id, GroupInstanceID: w.member(label).instance, Reason: o.said()})
 	}
 	if instance, ok := o["instance"]; ok {
 		request.Members = append(request.Members, wire.LeaveGroupRequestMembers{GroupInstanceID: &instance})

@@ -16,6 +16,7 @@ type decision struct {
 	then    []func(error)
 	undo    func()
 	cause   history.Event // what a member did first
+	reason  string        // why it is to do what is noted next
 }
 
 // result is the decision as the shard takes it. The group has changed already: what is stored is not replayed.

@@ -32,7 +32,7 @@ const (
 
 // Join lets a member in, or in again. The first request for a group stores that there is one.
 func (g *Group) Join(j *Join, now time.Time) coordinator.Result {
-	d := &decision{g: g, now: now}
+	d := &decision{g: g, now: now, reason: history.Reason(j.Reason)}
 	if j.Created {
 		d.store()
 	}

@@ -15,10 +15,12 @@ func (g *Group) Leave(request *wire.LeaveGroupRequest, now time.Time, done func(
 	response := wire.NewLeaveGroupResponse()
 	left := false
 	for _, who := range request.Members {
+		d.reason = history.Reason(who.Reason)
 		err := d.leave(who)
 		left = left || err == nil
 		response.Members = append(response.Members, wire.LeaveGroupResponseMembers{MemberID: who.MemberID, GroupInstanceID: who.GroupInstanceID, ErrorCode: kafka.CodeOf(err)})
 	}
+	d.reason = ""
 	if left {
 		d.changed()
 	}

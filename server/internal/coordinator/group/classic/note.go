@@ -6,9 +6,11 @@ import (
 	"github.com/millrace-io/millrace/server/internal/coordinator/group/history"
 )
 
-// note tells the history what a member did. The first of a decision is the cause of the rebalance that follows from it.
+// note tells the history what a member did, for the reason that it gives. The first of a decision is the cause of the
+// rebalance that follows from it.
 func (d *decision) note(kind history.Kind, m *member, took time.Duration) {
-	e := history.Event{Kind: kind, At: d.now, Epoch: d.g.generation, Took: took, Member: m.noted()}
+	e := history.Event{Kind: kind, At: d.now, Epoch: d.g.generation, Took: took, Member: m.noted(), Reason: d.reason}
+	d.reason = "" // what follows is not its doing
 	if d.cause.Kind == history.None {
 		d.cause = e
 	}
@@ -19,7 +21,7 @@ func (d *decision) note(kind history.Kind, m *member, took time.Duration) {
 func (d *decision) noteBegan() {
 	d.g.began = d.now
 	d.g.last, d.g.lastCame = nil, time.Time{}
-	d.g.env.Note(d.g.id, history.Event{Kind: history.Began, At: d.now, Epoch: d.g.generation + 1, Cause: d.cause.Kind, Member: d.cause.Member, Took: d.cause.Took})
+	d.g.env.Note(d.g.id, history.Event{Kind: history.Began, At: d.now, Epoch: d.g.generation + 1, Cause: d.cause.Kind, Member: d.cause.Member, Took: d.cause.Took, Reason: d.cause.Reason})
 }
 
 // noteGeneration tells of the end of the joining phase.

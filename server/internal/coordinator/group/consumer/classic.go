@@ -337,7 +337,7 @@ func (g *Group) ClassicLeave(r *wire.LeaveGroupRequest, now time.Time, done func
 		response.Members = append(response.Members, wire.LeaveGroupResponseMembers{MemberID: who.MemberID, GroupInstanceID: who.GroupInstanceID, ErrorCode: kafka.CodeOf(err)})
 		if err == nil && !slices.Contains(gone, m) {
 			gone = append(gone, m)
-			if e := g.note(history.Left, m, 0, now); len(gone) == 1 {
+			if e := g.noteSaid(history.Event{Kind: history.Left, At: now, Member: m.noted(), Reason: history.Reason(who.Reason)}); len(gone) == 1 {
 				cause = e
 			}
 		}

@@ -8,7 +8,12 @@ import (
 
 // note tells the history what happened, and returns it: it may be the cause of a rebalance.
 func (g *Group) note(kind history.Kind, m *Member, took time.Duration, now time.Time) history.Event {
-	e := history.Event{Kind: kind, At: now, Epoch: g.epoch, Took: took, Member: m.noted()}
+	return g.noteSaid(history.Event{Kind: kind, At: now, Took: took, Member: m.noted()})
+}
+
+// noteSaid is note for who gives a reason.
+func (g *Group) noteSaid(e history.Event) history.Event {
+	e.Epoch = g.epoch
 	g.env.Note(g.id, e)
 	return e
 }
@@ -29,7 +34,7 @@ func (g *Group) noteBegan(cause history.Event, epoch int32, now time.Time) {
 	if g.began.IsZero() {
 		g.began = now
 	}
-	g.env.Note(g.id, history.Event{Kind: history.Began, At: now, Epoch: epoch, Cause: cause.Kind, Member: cause.Member, Took: cause.Took})
+	g.env.Note(g.id, history.Event{Kind: history.Began, At: now, Epoch: epoch, Cause: cause.Kind, Member: cause.Member, Took: cause.Took, Reason: cause.Reason})
 }
 
 // noteReconciled tells of the end of a rebalance, if next, which takes the place of a member gone if there is one, is the

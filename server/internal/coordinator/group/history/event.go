@@ -4,6 +4,7 @@
 package history
 
 import (
+	"strings"
 	"time"
 )
 
@@ -15,7 +16,7 @@ const (
 	None         Kind = iota
 	Joined            // a member that was not there
 	Rejoined          // a member asked for a rebalance, or says something else than before
-	Resubscribed      // a member reads other topics than before, or from another rack
+	Resubscribed      // a member reads other topics than before
 	Returned          // a static member came back, under another member id or the same
 	LeftForNow        // a static member went and keeps its partitions until its session ends
 	Left              // a member went
@@ -41,11 +42,25 @@ const (
 // IsOfMember reports whether an event of this kind is about one member.
 func (k Kind) IsOfMember() bool { return k >= Joined && k <= LateToRevoke }
 
+// hasReason reports whether an event of this kind may have a Reason, and no By.
+func (k Kind) hasReason() bool { return k.IsOfMember() || k == Began }
+
 // Member is who did it.
 type Member struct {
 	ID             string
 	Instance       string // of a static member
 	ClientID, Host string
+}
+
+// longestReason is how much of a reason is remembered; clients say no more.
+const longestReason = 255
+
+// Reason is what a member gives as its reason, as far as it is remembered.
+func Reason(said *string) string {
+	if said == nil {
+		return ""
+	}
+	return strings.ToValidUTF8(strings.Clone((*said)[:min(len(*said), longestReason)]), "")
 }
 
 // Event is one thing that happened. What does not belong to its kind is zero.
@@ -69,4 +84,6 @@ type Event struct {
 	Waited time.Duration
 	// By is the protocol or the assignor.
 	By string
+	// Reason is why, in the words of the member (KIP-800).
+	Reason string
 }

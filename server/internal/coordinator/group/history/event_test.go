@@ -46,6 +46,9 @@ func TestARingKeepsAllOfAnEvent(t *testing.T) {
 			if random.IntN(5) == 0 { // a new one in the place of another
 				members[1+random.IntN(10)] = &history.Member{ID: text(), Host: "h"}
 			}
+			if e.Kind == history.Began { // it has a reason, and nothing by which it was done
+				e.By, e.Reason = "", text()
+			}
 			r.Add(e)
 			twin = append(twin, e)
 			twin = twin[max(0, len(twin)-history.Size):]
@@ -70,5 +73,17 @@ func TestManyWhoDoTheSameAreCounted(t *testing.T) {
 	}
 	if last := events[3]; last.Members != 996 || last.Waited != 996*time.Millisecond {
 		t.Errorf("%+v", last)
+	}
+}
+
+func TestReason(t *testing.T) {
+	long := strings.Repeat("é", 200)
+	for said, want := range map[string]string{"": "", "the consumer is being closed": "the consumer is being closed", long: strings.Repeat("é", 127)} {
+		if got := history.Reason(&said); got != want {
+			t.Errorf("of %q is remembered %q", said, got)
+		}
+	}
+	if got := history.Reason(nil); got != "" {
+		t.Errorf("of nothing is remembered %q", got)
 	}
 }

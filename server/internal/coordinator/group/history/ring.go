@@ -1,6 +1,7 @@
 package history
 
 import (
+	"cmp"
 	"encoding/binary"
 	"slices"
 	"time"
@@ -23,7 +24,8 @@ const (
 //	+--------+------+-------+-----+----+-------+---------+----+------+-------+--------+
 //	         |<----------------------------- length ---------------------------------->|
 //
-// who and by are places in names, counted from 1; 0 is none. A member's name is its four texts, each behind its length.
+// who and by are places in names, counted from 1; 0 is none. A member's name is its four texts, each behind its length. by
+// is the reason in the events that may have one, which have no By.
 type Ring struct {
 	packed []byte
 	names  []string // empty: the place is free
@@ -101,7 +103,7 @@ func (r *Ring) Events() []Event {
 // pack appends an event.
 func (r *Ring) pack(dst []byte, e *Event) []byte {
 	var buf [packedMax]byte
-	b := append(buf[:0], 0, byte(e.Kind), byte(e.Cause), r.placeOf(nameOf(e.Member)), r.placeOf([]byte(e.By)))
+	b := append(buf[:0], 0, byte(e.Kind), byte(e.Cause), r.placeOf(nameOf(e.Member)), r.placeOf([]byte(cmp.Or(e.By, e.Reason))))
 	b = binary.AppendUvarint(b, uint64(uint32(e.Epoch)))
 	b = binary.AppendUvarint(b, uint64(uint32(e.Members)))
 	b = binary.BigEndian.AppendUint64(b, uint64(e.At.UnixNano()))
@@ -119,7 +121,11 @@ func (r *Ring) unpack(b []byte) Event {
 		e.Member = memberOf(r.names[place-1])
 	}
 	if place := b[atBy]; place > 0 {
-		e.By = r.names[place-1]
+		text := &e.By
+		if e.Kind.hasReason() {
+			text = &e.Reason
+		}
+		*text = r.names[place-1]
 	}
 	b = b[atRest:]
 	number := func() uint64 {

@@ -62,8 +62,15 @@ func (e *Event) Sentence() string {
 	return fmt.Sprintf("%s %s.%s", e.Member, e.did(), more)
 }
 
-// did is what a member did.
+// did is what a member did, and what it said.
 func (e *Event) did() string {
+	if e.Reason == "" {
+		return e.deed()
+	}
+	return fmt.Sprintf("%s, saying %q", e.deed(), e.Reason)
+}
+
+func (e *Event) deed() string {
 	switch e.Kind {
 	case Joined:
 		return "joined"
@@ -105,7 +112,7 @@ func (e *Event) cause() string {
 	case None:
 		return "the coordinator decided so"
 	}
-	because := Event{Kind: e.Cause, Took: e.Took}
+	because := Event{Kind: e.Cause, Took: e.Took, Reason: e.Reason}
 	return fmt.Sprintf("%s %s", e.Member, because.did())
 }
 
