@@ -2,6 +2,8 @@ package server
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -11,7 +13,7 @@ import (
 )
 
 // TestExportAfterAPowerLoss: what was acknowledged goes to Kafka although the node never started again to put its logs in
-// order, and its own directory stays as the power loss left it.
+// order, a check says what a start will do, and the node's own directory stays as the power loss left it.
 func TestExportAfterAPowerLoss(t *testing.T) {
 	disk := vfs.NewMem()
 	s := started(t, on(t, disk, "log.dirs", "/a"))
@@ -29,6 +31,11 @@ func TestExportAfterAPowerLoss(t *testing.T) {
 	left, err := vfs.ReadFile(after, "/a"+name)
 	if err != nil || len(left) >= len(whole) {
 		t.Fatalf("the power loss left %d of %d bytes, %v: there is nothing to complete", len(left), len(whole), err)
+	}
+	said := ""
+	err = offline.Check(context.Background(), []string{"/a/" + topic + "-0"}, offline.CheckOptions{FS: after}, func(c offline.Checked) { said += fmt.Sprint(c.Findings) })
+	if want := fmt.Sprintf("its journal has %d bytes that the file lacks", len(whole)-len(left)); err != nil || !strings.Contains(said, want) {
+		t.Errorf("a check said %v, %q, want %q", err, said, want)
 	}
 	o := offline.ExportOptions{FS: after, To: []string{"/out"}, Node: offline.FormatOptions{NodeID: 1, LogDirs: []string{"/a"}, MetadataLogDir: "/a"}}
 	if _, err := offline.Export(context.Background(), o); err != nil {

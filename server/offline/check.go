@@ -5,14 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/millrace-io/millrace/kafka"
 	"github.com/millrace-io/millrace/server/internal/commitlog"
 	"github.com/millrace-io/millrace/server/internal/metadata"
 	"github.com/millrace-io/millrace/server/internal/quorum"
+	"github.com/millrace-io/millrace/server/internal/replica"
 	"github.com/millrace-io/millrace/server/internal/vfs"
 )
 
@@ -46,7 +49,7 @@ func (c *Checked) OK() bool { return c.CannotSay == nil && len(c.Findings) == 0 
 
 // Finding is one thing that is wrong.
 type Finding struct {
-	// Severity is "rebuilt" for a file that the next start makes anew, "torn" for an end that a start may cut off, and
+	// Severity is "rebuilt" for a file that the next start makes anew or completes, "torn" for an end that a start may cut off, and
 	// "damaged" for records.
 	Severity string
 	Path     string
@@ -61,7 +64,7 @@ func Check(ctx context.Context, paths []string, o CheckOptions, found func(Check
 	if o.FS == nil {
 		o.FS = vfs.OS
 	}
-	c := &checking{ctx: ctx, o: o}
+	c := &checking{ctx: ctx, o: o, lacks: map[string]int64{}}
 	defer func() { c.locks.Close() }()
 	for _, dir := range paths {
 		if err := c.find(filepath.Clean(dir)); err != nil {
@@ -83,7 +86,8 @@ type checking struct {
 	o        CheckOptions
 	locks    Locks
 	locked   map[string]bool
-	image    *metadata.Image // nil while no metadata was found
+	image    *metadata.Image  // nil while no metadata was found
+	lacks    map[string]int64 // bytes of a file that a journal has and the file has not
 	logs     []string
 	progress Progress
 	before   int64 // bytes of the logs that are through
@@ -137,6 +141,11 @@ func (c *checking) add(dir, logDir string) error {
 			c.locks = append(c.locks, locks...)
 		}
 		c.readImage(logDir)
+		lacks, err := replica.JournalLacks(c.o.FS, logDir)
+		if err != nil {
+			return err
+		}
+		maps.Copy(c.lacks, lacks)
 	}
 	entries, err := c.o.FS.ReadDir(dir)
 	if err != nil {
@@ -175,6 +184,12 @@ func (c *checking) log(dir string) Checked {
 	checked := Checked{Dir: dir, Segments: r.Segments, Batches: r.Batches, Records: r.Records, Bytes: r.Bytes, StartsAt: r.StartOffset, EndsAt: r.EndOffset, CannotSay: r.Err}
 	for _, f := range r.Findings {
 		checked.Findings = append(checked.Findings, Finding{f.Severity.String(), path.Join(dir, f.File), f.Position, f.Offset, f.Problem})
+	}
+	for _, file := range slices.Sorted(maps.Keys(c.lacks)) {
+		if path.Dir(file) == dir {
+			checked.Findings = append(checked.Findings, Finding{commitlog.Rebuilt.String(), file, -1, -1,
+				fmt.Sprintf("the node did not stop cleanly, and its journal has %d bytes that the file lacks: the next start writes them", c.lacks[file])})
+		}
 	}
 	if tp.Topic == kafka.MetadataTopic && len(r.Findings) == 0 {
 		_, err := quorum.ReadStored(c.o.FS, path.Dir(dir), metadata.NewLoader())

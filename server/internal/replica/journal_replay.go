@@ -43,9 +43,56 @@ func ReplayJournal(fsys vfs.FS, from, into string) error {
 	return err
 }
 
+// JournalLacks tells, of the directory of a stopped node, what its next start will write into its logs: how many bytes the
+// journal has that a file lacks, by the file's name. Nothing is changed.
+func JournalLacks(fsys vfs.FS, dir string) (map[string]int64, error) {
+	r, _, err := readJournal(fsys, dir, dir)
+	if err != nil {
+		return nil, err
+	}
+	lacks := map[string]int64{}
+	for _, file := range r.files {
+		f, err := r.open(file, os.O_RDONLY)
+		if err != nil {
+			return nil, err
+		}
+		if f == nil {
+			continue
+		}
+		n, err := r.differing(f, file, func(journalEntry) error { return nil })
+		f.Close()
+		if err != nil {
+			return nil, err
+		}
+		if n > 0 {
+			lacks[r.name(file)] = n
+		}
+	}
+	return lacks, nil
+}
+
 // replayJournal writes what the journal in one directory has of logs into those in another, or the same. ends is where each log ends, at least: its floor. bad counts frames that do
 // not check though others of their run follow.
 func replayJournal(fsys vfs.FS, dir, into string, log *slog.Logger) (ends map[kafka.TopicIDPartition]int64, bad int, err error) {
+	r, bad, err := readJournal(fsys, dir, into)
+	if err != nil {
+		return nil, bad, err
+	}
+	if bad > 0 {
+		log.Warn("frames of the journal do not check; what they held is as the logs have it, and what these lack of it is called damage where the durable floor or a later frame tells", "dir", dir, "frames", bad)
+	}
+	written, err := r.apply()
+	if err != nil {
+		return nil, bad, fmt.Errorf("write the journal of %s into the logs: %w", dir, err)
+	}
+	if written > 0 {
+		log.Info("wrote into the logs what the journal alone had of them", "dir", dir, "bytes", written, "segments", len(r.files))
+	}
+	return r.ends, bad, nil
+}
+
+// readJournal reads the journal in one directory for logs in another, or the same.
+func readJournal(fsys vfs.FS, dir, into string) (r *replay, bad int, err error) {
 	var frames []journalFrameView
 	for _, name := range journalFiles {
 		data, err := vfs.ReadFile(fsys, path.Join(dir, name))
@@ -58,13 +105,10 @@ func replayJournal(fsys vfs.FS, dir, into string, log *slog.Logger) (ends map[ka
 		more, lost := parseJournal(data)
 		frames, bad = append(frames, more...), bad+lost
 	}
-	if bad > 0 {
-		log.Warn("frames of the journal do not check; what they held is as the logs have it, and what these lack of it is called damage where the durable floor or a later frame tells", "dir", dir, "frames", bad)
-	}
 	slices.SortStableFunc(frames, func(a, b journalFrameView) int {
 		return cmp.Or(cmp.Compare(a.run, b.run), cmp.Compare(a.sequence, b.sequence))
 	})
-	r := replay{fs: fsys, dir: into, ids: map[kafka.TopicPartition]kafka.TopicID{}, runs: map[replayFile][]journalEntry{}, ends: map[kafka.TopicIDPartition]int64{}}
+	r = &replay{fs: fsys, dir: into, ids: map[kafka.TopicPartition]kafka.TopicID{}, runs: map[replayFile][]journalEntry{}, ends: map[kafka.TopicIDPartition]int64{}}
 	for _, f := range frames {
 		for _, e := range f.entries {
 			if err := r.take(e); err != nil {
@@ -72,14 +116,7 @@ func replayJournal(fsys vfs.FS, dir, into string, log *slog.Logger) (ends map[ka
 			}
 		}
 	}
-	written, err := r.apply()
-	if err != nil {
-		return nil, bad, fmt.Errorf("write the journal of %s into the logs: %w", dir, err)
-	}
-	if written > 0 {
-		log.Info("wrote into the logs what the journal alone had of them", "dir", dir, "bytes", written, "segments", len(r.files))
-	}
-	return r.ends, bad, nil
+	return r, bad, nil
 }
 
 // parseJournal reads a half: the frames of its last run. Frames of an earlier run may follow, where the last one has not
@@ -191,31 +228,52 @@ func (r *replay) apply() (written int64, err error) {
 }
 
 func (r *replay) applyFile(file replayFile) (written int64, err error) {
-	name := path.Join(r.dir, file.partition.String(), segment.FileName(file.base, segment.LogSuffix))
-	f, err := r.fs.OpenFile(name, os.O_RDWR, 0)
-	if errors.Is(err, fs.ErrNotExist) {
-		return 0, nil // retention took it: a segment's name is durable before the journal holds bytes of it
-	}
-	if err != nil {
+	f, err := r.open(file, os.O_RDWR)
+	if f == nil {
 		return 0, err
 	}
 	defer f.Close()
+	written, err = r.differing(f, file, func(e journalEntry) error {
+		_, err := f.WriteAt(e.bytes, e.position)
+		return err
+	})
+	if err != nil {
+		return written, err
+	}
+	return written, f.Sync()
+}
+
+// open opens a file; nil when retention took it: a segment's name is durable before the journal holds bytes of it.
+func (r *replay) open(file replayFile, flag int) (vfs.File, error) {
+	f, err := r.fs.OpenFile(r.name(file), flag, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return f, err
+}
+
+func (r *replay) name(file replayFile) string {
+	return path.Join(r.dir, file.partition.String(), segment.FileName(file.base, segment.LogSuffix))
+}
+
+// differing calls do for each run of bytes that the file has not, and returns how many bytes these are.
+func (r *replay) differing(f vfs.File, file replayFile, do func(journalEntry) error) (n int64, err error) {
 	var there []byte
 	for _, e := range r.runs[file] {
 		there = slices.Grow(there[:0], len(e.bytes))[:len(e.bytes)]
-		n, err := f.ReadAt(there, e.position)
+		read, err := f.ReadAt(there, e.position)
 		if err != nil && err != io.EOF {
-			return written, err
+			return n, err
 		}
-		if n == len(e.bytes) && bytes.Equal(there, e.bytes) {
+		if read == len(e.bytes) && bytes.Equal(there, e.bytes) {
 			continue
 		}
-		if _, err := f.WriteAt(e.bytes, e.position); err != nil {
-			return written, err
+		if err := do(e); err != nil {
+			return n, err
 		}
-		written += int64(len(e.bytes))
+		n += int64(len(e.bytes))
 	}
-	return written, f.Sync()
+	return n, nil
 }
 
 // removeJournal removes the files of a journal, for good.
