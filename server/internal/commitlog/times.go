@@ -119,8 +119,8 @@ func (l *Log) searchTime(seg *segment.Segment, ts, start int64) (at TimestampOff
 	}
 }
 
-// MaxTimestampOffset finds the first record with the greatest timestamp of those that can be read. found is false when
-// no record has one, or when that record is not below limit.
+// MaxTimestampOffset finds the first record with the greatest timestamp of those that can be read; where none has one that
+// is -1, of the first of them. found is false when there is no record, or when that record is not below limit.
 func (l *Log) MaxTimestampOffset(limit int64) (at TimestampOffset, found bool, err error) {
 	for attempt := 0; ; attempt++ {
 		if at, found, err = l.maxTimestampOffset(limit); !l.again(attempt, err) {
@@ -139,7 +139,7 @@ func (l *Log) maxTimestampOffset(limit int64) (at TimestampOffset, found bool, e
 	segs := h.segs
 	l.view.Unlock()
 	start := l.start.Load()
-	greatest := record.NoTimestamp
+	greatest := int64(math.MinInt64)
 	for _, seg := range segs[find(segs, start):] {
 		t, err := seg.MaxTime()
 		if err != nil {
@@ -164,7 +164,7 @@ func (l *Log) maxTimestampOffset(limit int64) (at TimestampOffset, found bool, e
 
 // greatestFrom looks at every batch of a segment for the first record at or above start with the greatest timestamp.
 func (l *Log) greatestFrom(seg *segment.Segment, start int64) (at TimestampOffset, found bool, err error) {
-	greatest := record.NoTimestamp
+	greatest := int64(math.MinInt64)
 	err = eachHeaderIn(seg, start, math.MaxInt64, func(b *segment.Batch, bytes func() ([]byte, error)) error {
 		if b.BaseOffset >= start || b.Magic < 2 {
 			greatest = max(greatest, b.MaxTimestamp)
@@ -186,7 +186,7 @@ func (l *Log) greatestFrom(seg *segment.Segment, start int64) (at TimestampOffse
 		}
 		return nil
 	})
-	if err != nil || greatest == record.NoTimestamp {
+	if err != nil || greatest == math.MinInt64 {
 		return at, false, ioError(err)
 	}
 	return l.searchTime(seg, greatest, start)
