@@ -3,6 +3,7 @@ package commitlog
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"syscall"
 
 	"github.com/millrace-io/millrace/kafka"
@@ -54,14 +55,20 @@ func (e *classed) Unwrap() []error {
 	switch {
 	case IsFull(e.cause):
 		return []error{kafka.KafkaStorageError, e.cause}
-	case segment.IsBad(e.cause) || errors.Is(e.cause, segment.ErrIndexCorrupt):
+	case segment.IsBad(e.cause) || errors.Is(e.cause, segment.ErrIndexCorrupt) || isMissing(e.cause):
 		return []error{ErrDamaged, kafka.KafkaStorageError, e.cause}
 	}
 	return []error{ErrIO, kafka.KafkaStorageError, e.cause}
 }
 
-// ioError classes an error of reading or writing files: bytes that are wrong are damage, a full disk is neither that
-// nor a failure, all else is ErrIO. nil stays nil.
+// isMissing reports whether an error says that a file or directory is not there: somebody took it away, and the log
+// that it belongs to is damaged. The disk has answered, and other logs on it are well.
+func isMissing(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
+}
+
+// ioError classes an error of reading or writing files: bytes that are wrong and files that are missing are damage, a
+// full disk is neither that nor a failure, all else is ErrIO. nil stays nil.
 func ioError(err error) error {
 	if err == nil || errors.Is(err, ErrIO) || errors.Is(err, ErrDamaged) {
 		return err

@@ -1,6 +1,7 @@
 package commitlog
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -66,13 +67,9 @@ func (m *marks) clear() { *m = marks{} }
 //
 // An offset below the log's start or above its end is OFFSET_OUT_OF_RANGE.
 func (l *Log) Read(offset int64, maxBytes int, limit int64, minOne bool) (Slice, error) {
-	limit, err := l.sound(offset, limit)
-	if err != nil {
-		return Slice{}, err
-	}
 	for attempt := 0; ; attempt++ {
 		s, err := l.read(offset, maxBytes, limit, minOne)
-		if err == nil || kafka.CodeOf(err) == kafka.OffsetOutOfRange {
+		if err == nil || kafka.CodeOf(err) == kafka.OffsetOutOfRange || errors.As(err, new(unsound)) {
 			return s, err
 		}
 		// Retention or truncation may have taken the segment away under us: then the offsets tell.
@@ -89,6 +86,9 @@ func (l *Log) read(offset int64, maxBytes int, limit int64, minOne bool) (Slice,
 	}
 	h, err := l.wake()
 	if err != nil {
+		return Slice{}, err
+	}
+	if limit, err = l.sound(offset, limit); err != nil { // a log that wakes looks for holes
 		return Slice{}, err
 	}
 	l.view.Lock()

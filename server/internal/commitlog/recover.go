@@ -138,6 +138,9 @@ func (l *Log) rewarm() (*hot, error) {
 		}
 	}
 	dir, err := l.list()
+	if isMissing(err) {
+		return nil, &Damage{Partition: l.tp, From: l.start.Load(), To: end, File: l.Dir(), Cause: err}
+	}
 	if err != nil {
 		return nil, ioError(fmt.Errorf("%s: %w", l.tp, err))
 	}
@@ -162,6 +165,9 @@ func (l *Log) rewarm() (*hot, error) {
 			Cause: fmt.Errorf("the log ends at offset %d where it ended at %d", l.end.Load(), end)}
 	}
 	l.end.Store(end)
+	if err == nil && end > 0 {
+		err = l.lookForHoles(h)
+	}
 	if err == nil {
 		err = l.loadEpochs(h, usable)
 	}
@@ -176,6 +182,51 @@ func (l *Log) rewarm() (*hot, error) {
 		return nil, ioError(err)
 	}
 	return h, nil
+}
+
+// lookForHoles refuses reads of what is missing inside a log that has fewer segments, or others, than when it was last in
+// use. The rest of it is served. mu is held.
+func (l *Log) lookForHoles(h *hot) error {
+	size := int64(0)
+	for _, seg := range h.segs {
+		size += seg.Size()
+	}
+	if size == l.Size() && len(h.segs) == l.NumSegments() {
+		return nil
+	}
+	var found []error
+	if hole := l.hole(l.start.Load(), h.segs[0]); hole != nil {
+		found = append(found, hole)
+	}
+	compacted := l.Config().Compact
+	for i, seg := range h.segs[1:] {
+		next, err := l.tail(h.segs[i])
+		var d *Damage
+		switch {
+		case errors.As(err, &d):
+			found = append(found, err)
+		case err != nil:
+			return err
+		case !compacted:
+			if hole := l.hole(max(next, l.start.Load()), seg); hole != nil {
+				found = append(found, hole)
+			}
+		}
+	}
+	if len(found) > 0 {
+		l.refuse(found, h.segs)
+		l.logger.Error("a part of a log is missing: reads of it are refused with CORRUPT_MESSAGE, all else of the partition is served. Restore the log's directory from a copy, let the records go with kafka-delete-records, or delete the topic",
+			"partition", l.tp, "dir", l.Dir(), "err", errors.Join(found...))
+	}
+	return nil
+}
+
+// hole is the damage of a log that should go on at an offset and goes on with a segment behind it, nil when it does not.
+func (l *Log) hole(next int64, seg *segment.Segment) error {
+	if seg.Base <= next {
+		return nil
+	}
+	return &Damage{Partition: l.tp, From: next, To: seg.Base, File: seg.Log.Path(), Cause: fmt.Errorf("the log goes on at offset %d where %d must follow", seg.Base, next)}
 }
 
 // publish makes the log hot with what was read.

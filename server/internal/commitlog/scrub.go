@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"math"
+	"slices"
 	"sort"
 
 	"github.com/millrace-io/millrace/internal/record"
@@ -87,11 +88,14 @@ func (l *Log) Scrub(ctx context.Context, limiter Limiter) error {
 	}
 	c := l.Config()
 	l.view.Lock()
-	segs, generation, known := h.segs, l.generation, h.epochs.entries
+	segs, generation, known, start := h.segs, l.generation, h.epochs.entries, l.start.Load()
 	l.view.Unlock()
 	flushed := l.flushed.Load()
 	ch := chain{next: segs[0].Base, gaps: c.Compact, epoch: record.NoLeaderEpoch, epochs: known, below: math.MaxInt64}
 	var found []error
+	if hole := l.hole(start, segs[0]); hole != nil {
+		found = append(found, hole)
+	}
 	for i, seg := range segs {
 		if seg.Base >= flushed {
 			break
@@ -104,9 +108,14 @@ func (l *Log) Scrub(ctx context.Context, limiter Limiter) error {
 		}
 		more, err := l.scrubSegment(ctx, limiter, seg, &ch, flushed)
 		if errors.Is(err, fs.ErrNotExist) {
-			if ch.next = flushed; i+1 < len(segs) { // retention took it, and h has other segments now
-				ch.next = segs[i+1].Base
+			next := flushed
+			if i+1 < len(segs) {
+				next = segs[i+1].Base
 			}
+			if l.holds(seg) { // or retention took it
+				found = append(found, &Damage{Partition: l.tp, From: ch.next, To: next, File: seg.Log.Path(), Cause: err})
+			}
+			ch.next = next
 			continue
 		}
 		if err != nil {
@@ -124,6 +133,13 @@ func (l *Log) Scrub(ctx context.Context, limiter Limiter) error {
 	}
 	l.refuse(found, segs)
 	return errors.Join(found...)
+}
+
+// holds reports whether a segment is one of the log's now.
+func (l *Log) holds(seg *segment.Segment) bool {
+	l.view.Lock()
+	defer l.view.Unlock()
+	return l.hot != nil && slices.Contains(l.hot.segs, seg)
 }
 
 // refuse has reads of damaged offsets end in an error from now on, and only those: what the last scrub found is forgotten.
@@ -155,6 +171,11 @@ func (l *Log) refuse(found []error, segs []*segment.Segment) {
 	l.damages.Store(&all)
 }
 
+// unsound is the error of a read that a known damage refuses: looking once more does not help.
+type unsound struct{ error }
+
+func (u unsound) Unwrap() error { return u.error }
+
 // sound returns up to which offset, at most the limit, reads from an offset on meet no known damage. An offset that is
 // damaged itself is an error of class CORRUPT_MESSAGE.
 func (l *Log) sound(offset, limit int64) (int64, error) {
@@ -166,7 +187,7 @@ func (l *Log) sound(offset, limit int64) (int64, error) {
 		switch d := &(*known)[i]; {
 		case offset >= d.To:
 		case offset >= d.From:
-			return 0, kafka.CorruptMessage.Errorf("offset %d of %s is damaged (%s, position %d: %v) and is not served; the log of the broker says what to do", offset, l.tp, d.File, d.Position, d.Cause)
+			return 0, unsound{kafka.CorruptMessage.Errorf("offset %d of %s is damaged (%s, position %d: %v) and is not served; the log of the broker says what to do", offset, l.tp, d.File, d.Position, d.Cause)}
 		default:
 			return min(limit, d.From), nil
 		}

@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -338,7 +339,17 @@ func (p *Partition) readFailed(err error) error {
 		p.dir.fail(err)
 		return p.offlineError()
 	}
+	p.tellDamage(err)
 	return err
+}
+
+// tellDamage says in the broker's log, once, that the partition cannot be used because its log is damaged.
+func (p *Partition) tellDamage(err error) {
+	if !errors.Is(err, commitlog.ErrDamaged) || p.toldDamage.Swap(true) {
+		return
+	}
+	p.dir.damage.Add(1)
+	p.dir.log.Error(damageAdvice, "partition", p.tp(), "dir", p.log.Dir(), "err", err)
 }
 
 // epochEnd says where an epoch ended in this log. The current epoch has not: its end is the log's.

@@ -163,6 +163,7 @@ func (p *Partition) appendFailed(e *AppendEntry, info commitlog.AppendInfo, err 
 		p.dir.fail(err)
 		return p.offlineError()
 	}
+	p.tellDamage(err)
 	switch kafka.CodeOf(err) {
 	case kafka.UnknownTopicOrPartition, kafka.NotLeaderOrFollower, kafka.KafkaStorageError, kafka.MessageTooLarge,
 		kafka.RecordListTooLarge, kafka.CorruptMessage:

@@ -284,6 +284,9 @@ func (d *logDir) options(tp kafka.TopicPartition, id kafka.TopicID) commitlog.Op
 	}
 }
 
+// damageAdvice is what the broker's log says of a log that cannot be opened.
+const damageAdvice = "a log is damaged below what was acknowledged; the partition is offline and nothing was cut. Restore its directory from a copy, or run `millrace log check` on it and decide what to give up"
+
 // openLog opens one log. A damaged one is no error: it stays closed, its partition is offline and the log says what
 // to do. An error is one of the disk.
 func (d *logDir) openLog(tp kafka.TopicPartition, points, starts map[kafka.TopicPartition]int64, floors map[kafka.TopicIDPartition]int64) (loadedLog, error) {
@@ -314,8 +317,7 @@ func (d *logDir) openLog(tp kafka.TopicPartition, points, starts map[kafka.Topic
 	case errors.Is(err, commitlog.ErrDamaged):
 		l.log = nil
 		d.damage.Add(1)
-		d.log.Error("a log is damaged below what was acknowledged; the partition is offline and nothing was cut. Restore its directory from a copy, or run `millrace log check` on it and decide what to give up",
-			"partition", tp, "dir", o.Dir, "floor", o.Floor, "err", err)
+		d.log.Error(damageAdvice, "partition", tp, "dir", o.Dir, "floor", o.Floor, "err", err)
 		return l, nil
 	}
 	l.log = nil

@@ -402,3 +402,40 @@ func TestIdleNodeRests(t *testing.T) {
 		n.close()
 	})
 }
+
+// A log that is found damaged at its first use after a clean stop takes nobody along, and the broker's log says so once.
+func TestDamageAtTheFirstUse(t *testing.T) {
+	mem := vfs.NewMem()
+	n := newNode(t, mem, nil).load()
+	n.apply(topicRecords("t", idT, 3)...)
+	for partition := range int32(3) {
+		check(t, "append", n.append("t", partition, -1, "a", "b").Err, nil)
+	}
+	n.close()
+	if err := mem.RemoveAll("d1/t-0"); err != nil {
+		t.Fatal(err)
+	}
+	if err := vfs.WriteFile(mem, "d1/t-1/00000000000000000000.log", nil); err != nil {
+		t.Fatal(err)
+	}
+
+	n = newNode(t, mem, nil).load()
+	defer n.close()
+	n.apply(topicRecords("t", idT, 3)...)
+	for range 2 {
+		req := n.fetch(fetchOf("t", 0, 0, 0))
+		for i := range 2 {
+			check(t, fmt.Sprint("fetch of partition ", i), kafka.CodeOf(req.Responses[i].Err), kafka.KafkaStorageError)
+			check(t, fmt.Sprint("append to partition ", i), kafka.CodeOf(n.append("t", int32(i), -1, "c").Err), kafka.KafkaStorageError)
+		}
+		check(t, "the one that is well", values(t, &req.Responses[2])[0], "a")
+		check(t, "append to it", n.append("t", 2, -1, "c").Err, nil)
+	}
+	dir := n.m.Dirs()[0]
+	check(t, "the directory", fmt.Sprint(dir.Offline, dir.Damage), "false 2")
+	for _, partition := range []string{"t-0", "t-1"} {
+		if told := strings.Count(n.logs.String(), "level=ERROR msg=\"a log is damaged below what was acknowledged"); told != 2 || !strings.Contains(n.logs.String(), "partition="+partition) {
+			t.Errorf("of %s the log says, %d times:\n%s", partition, told, n.logs.String())
+		}
+	}
+}

@@ -39,6 +39,8 @@ type Partition struct {
 	dirty atomic.Bool
 	// journaled is the last run of its directory's journal that vouches for the log. Only rounds use it.
 	journaled uint32
+	// toldDamage is true once the broker's log has said that this log is damaged.
+	toldDamage atomic.Bool
 	// touched is set by use and taken back by the janitor: a log untouched between two of its rounds cools.
 	touched atomic.Bool
 	// usedSincePoints is the same for the recovery points, and pointSize the size of the log when its own was last
