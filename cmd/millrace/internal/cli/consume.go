@@ -110,7 +110,7 @@ func consume(cmd *cobra.Command, o consumeOptions, topic string) error {
 			options = append(options, membership...)
 		}
 		// A partition that ends in the marker of a transaction is read to its end all the same.
-		return append(options, kgo.WithHooks(hooks), kgo.KeepControlRecords()), err
+		return append(options, kgo.WithHooks(hooks), kgo.KeepControlRecords(), kgo.KeepRetryableFetchErrors()), err
 	})
 	if err != nil {
 		return err
@@ -229,10 +229,8 @@ func (r *reader) read(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		for _, e := range fetches.Errors() {
-			if !errors.Is(e.Err, context.DeadlineExceeded) {
-				return fmt.Errorf("reading partition %d of %s: %w", e.Partition, r.topic, dial.Explain(e.Err))
-			}
+		if e, failed := fatal(fetches); failed {
+			return fmt.Errorf("reading partition %d of %s from offset %d on: %w", e.Partition, r.topic, r.next[e.Partition], dial.Explain(e.Err))
 		}
 		for records := fetches.RecordIter(); !records.Done(); {
 			record := records.Next()
@@ -264,6 +262,17 @@ func (r *reader) read(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// fatal finds the error that waiting does not mend. The client would try again at damaged records, too, and say nothing.
+func fatal(fetches kgo.Fetches) (failed kgo.FetchError, is bool) {
+	for _, e := range fetches.Errors() {
+		if errors.Is(e.Err, context.DeadlineExceeded) || kerr.IsRetriable(e.Err) && !errors.Is(e.Err, kerr.CorruptMessage) {
+			continue
+		}
+		return e, true
+	}
+	return failed, false
 }
 
 // end stops reading a partition.

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -101,10 +100,8 @@ func (g *groupReader) read(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		for _, e := range fetches.Errors() {
-			if !errors.Is(e.Err, context.DeadlineExceeded) {
-				return fmt.Errorf("reading %s in group %s: %w", g.topic, g.group, dial.Explain(e.Err))
-			}
+		if e, failed := fatal(fetches); failed {
+			return fmt.Errorf("reading %s in group %s: %w", g.topic, g.group, dial.Explain(e.Err))
 		}
 		enough, err := g.printAll(fetches)
 		if err != nil || enough {

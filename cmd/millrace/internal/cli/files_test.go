@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"math/rand"
 	"os"
 	"path/filepath"
 	"strings"
@@ -28,7 +29,7 @@ func nodeFile(t *testing.T, dirs ...string) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "server.properties")
 	text := "process.roles=broker,controller\nnode.id=1\nlisteners=PLAINTEXT://127.0.0.1:0,CONTROLLER://127.0.0.1:0\ncontroller.listener.names=CONTROLLER\n" +
-		"controller.quorum.voters=1@127.0.0.1:9093\nlog.dirs=" + strings.Join(dirs, ",") + "\n"
+		"controller.quorum.voters=1@127.0.0.1:9093\noffsets.topic.replication.factor=1\nlog.dirs=" + strings.Join(dirs, ",") + "\n"
 	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -167,6 +168,44 @@ func TestAFlippedBitIsFound(t *testing.T) {
 	if _, stdout, _ := command(t, "kafka-dump-log", "--files", log); !strings.Contains(stdout, "isvalid: false") {
 		t.Errorf("kafka-dump-log printed\n%s", stdout)
 	}
+}
+
+// Records that the broker knows to be gone end a reader with a word about it, and all before them is printed.
+func TestConsumeComesUponDamage(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	file := nodeFile(t, dir)
+	if code, _, stderr := command(t, "storage", "format", "-c", file); code != 0 {
+		t.Fatal(stderr)
+	}
+	address := func(cl *kgo.Client) string { return cl.OptValue(kgo.SeedBrokers).([]string)[0] }
+	serve(t, file, func(cl *kgo.Client) {
+		for _, args := range [][]string{{"topic", "create", "orders", "--if-not-exists"}, {"config", "set", "topic", "orders", "segment.bytes=1048576"}} {
+			if code, _, stderr := command(t, append(args, "-b", address(cl))...); code != 0 {
+				t.Fatal(stderr)
+			}
+		}
+		for _, value := range []string{"one", "two", "three"} {
+			record := &kgo.Record{Key: []byte(value), Value: make([]byte, 600_000)}
+			rand.New(rand.NewSource(1)).Read(record.Value) // nothing that compression makes small
+			if err := cl.ProduceSync(t.Context(), record).FirstErr(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+	if err := os.Remove(filepath.Join(dir, "orders-0", "00000000000000000001.log")); err != nil {
+		t.Fatal(err)
+	}
+	serve(t, file, func(cl *kgo.Client) {
+		for _, args := range [][]string{{}, {"--follow"}, {"--group", "g"}} {
+			code, stdout, stderr := command(t, append([]string{"consume", "orders", "-F", `%k\n`, "-b", address(cl)}, args...)...)
+			if code != 1 || stdout != "one\n" || !strings.Contains(stderr, "corrupt") {
+				t.Errorf("consume %v: code %d\n%s%s", args, code, stdout, stderr)
+			}
+		}
+		if code, stdout, stderr := command(t, "consume", "orders", "-F", `%k\n`, "--from", "2", "-b", address(cl)); code != 0 || stdout != "three\n" {
+			t.Errorf("consume behind it: code %d\n%s%s", code, stdout, stderr)
+		}
+	})
 }
 
 func TestFilesThatAreNone(t *testing.T) {
