@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"time"
 
 	"github.com/millrace-io/millrace/kafka"
@@ -181,6 +182,11 @@ func (m *Manager) host(fresh []*Partition, now *metadata.Topic) {
 		p.dir.replicas.Add(1)
 		p.epochInLog.Store(-1)
 	}
+	for _, d := range m.dirs {
+		if err := d.freeNames(made); err != nil {
+			made = slices.DeleteFunc(made, func(p *Partition) bool { return p.dir == d && d.notCreated(p, err) })
+		}
+	}
 	inParallel(len(made), min(hostAtOnce, 1+len(made)/8), func(i int) { m.create(made[i]) })
 }
 
@@ -217,7 +223,6 @@ func (m *Manager) create(p *Partition) {
 	if d.offline.Load() {
 		return
 	}
-	dir := d.path(p.tp().String())
 	o := d.options(p.tp(), p.topic.id)
 	o.Config, o.Clean = p.topic.settings.Load().log, false
 	err := d.room.withReserve(func() (err error) {
@@ -226,11 +231,17 @@ func (m *Manager) create(p *Partition) {
 	})
 	if err != nil {
 		p.log = nil
-		m.log.Error("a replica could not be created and is offline", "partition", p.tp(), "dir", d.Path, "err", err)
-		if !isFull(err) {
-			d.fail(fmt.Errorf("create %s: %w", dir, err))
-		}
+		d.notCreated(p, err)
 	}
+}
+
+// notCreated tells of a replica that could not be created: it stays offline. It returns true.
+func (d *logDir) notCreated(p *Partition, err error) bool {
+	d.log.Error("a replica could not be created and is offline", "partition", p.tp(), "dir", d.Path, "err", err)
+	if !isFull(err) {
+		d.fail(fmt.Errorf("create %s: %w", d.path(p.tp().String()), err))
+	}
+	return true
 }
 
 // deleteTopic deletes every replica of a topic on this node.
@@ -257,6 +268,7 @@ func (m *Manager) remove(p *Partition, wake *wakes) {
 	if d.offline.Load() {
 		return
 	}
+	d.forgetName(p.tp())
 	var renamed string
 	var err error
 	if p.log != nil {
@@ -299,6 +311,7 @@ func (d *logDir) setAside(tp kafka.TopicPartition, l loadedLog) {
 		d.fail(fmt.Errorf("set %s aside: %w", from, err))
 		return
 	}
+	d.forgetName(tp)
 	d.sync.dirChanged()
 	d.log.Warn("a log that the cluster does not place on this node was set aside; delete the directory when nothing in it is needed", "partition", tp, "topic_id", l.id, "dir", to)
 }

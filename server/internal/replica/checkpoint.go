@@ -24,6 +24,10 @@ type checkpoint struct {
 	interval time.Duration
 	behind   atomic.Bool
 	mu       sync.Mutex // held while the file is written
+	// gone are names that the file may have from logs that are no more. They must not be taken for those of a topic that
+	// is called the same: it would begin where the old log did, and lack what the old one held. Guarded by goneMu.
+	goneMu sync.Mutex
+	gone   map[kafka.TopicPartition]struct{}
 	// save writes it; a value of its own, since a method made into one anew for each append would be garbage.
 	save func()
 }
@@ -33,6 +37,70 @@ func (c *checkpoint) moved(d *logDir) {
 	if !c.behind.Load() && c.behind.CompareAndSwap(false, true) {
 		d.after(c.interval, c.save)
 	}
+}
+
+// forget notes that the log of that name is no more.
+func (c *checkpoint) forget(tp kafka.TopicPartition) {
+	c.goneMu.Lock()
+	defer c.goneMu.Unlock()
+	if c.gone == nil {
+		c.gone = map[kafka.TopicPartition]struct{}{}
+	}
+	c.gone[tp] = struct{}{}
+}
+
+// mayHave reports whether the file may have an older log of that name.
+func (c *checkpoint) mayHave(tp kafka.TopicPartition) bool {
+	c.goneMu.Lock()
+	defer c.goneMu.Unlock()
+	_, gone := c.gone[tp]
+	return gone
+}
+
+// takeGone returns the names that a save which begins now leaves out.
+func (c *checkpoint) takeGone() map[kafka.TopicPartition]struct{} {
+	c.goneMu.Lock()
+	defer c.goneMu.Unlock()
+	gone := c.gone
+	c.gone = nil
+	return gone
+}
+
+// forgetName notes in the checkpoints that say where a log stands that the log of that name is no more.
+func (d *logDir) forgetName(tp kafka.TopicPartition) {
+	d.points.forget(tp)
+	d.starts.forget(tp)
+}
+
+// freeNames makes sure that no checkpoint has older logs of the names of replicas that are about to be created.
+func (d *logDir) freeNames(made []*Partition) error {
+	var points, starts bool
+	for _, p := range made {
+		points = points || p.dir == d && d.points.mayHave(p.tp())
+		starts = starts || p.dir == d && d.starts.mayHave(p.tp())
+	}
+	if points {
+		if err := d.savePointsNow(d.unplaced()...); err != nil {
+			return err
+		}
+	}
+	if starts {
+		return d.saveStartsNow(d.unplaced()...)
+	}
+	return nil
+}
+
+// unplaced are the logs that Load found and that no image has placed yet.
+func (d *logDir) unplaced() []*Partition {
+	var found []*Partition
+	for tp, l := range d.manager.loaded {
+		if l.dir == d && l.log != nil {
+			p := &Partition{topic: &topic{name: tp.Topic, id: l.id}, index: tp.Partition, dir: d, log: l.log}
+			p.high.Store(l.high)
+			found = append(found, p)
+		}
+	}
+	return found
 }
 
 func (d *logDir) highMoved()  { d.highs.moved(d) }
@@ -46,8 +114,8 @@ func (d *logDir) saveHighs() {
 	}
 }
 
-func (d *logDir) saveHighsNow() error {
-	return d.save(&d.highs, func(p *Partition) (int64, bool) { return p.high.Load(), true })
+func (d *logDir) saveHighsNow(also ...*Partition) error {
+	return d.save(&d.highs, also, func(p *Partition) (int64, bool) { return p.high.Load(), true })
 }
 
 // saveStarts writes log-start-offset-checkpoint: the logs whose start was moved.
@@ -57,8 +125,8 @@ func (d *logDir) saveStarts() {
 	}
 }
 
-func (d *logDir) saveStartsNow() error {
-	return d.save(&d.starts, func(p *Partition) (int64, bool) {
+func (d *logDir) saveStartsNow(also ...*Partition) error {
+	return d.save(&d.starts, also, func(p *Partition) (int64, bool) {
 		start := p.log.StartOffset()
 		return start, start > 0
 	})
@@ -135,8 +203,8 @@ func (d *logDir) preparePoints() (again bool, err error) {
 	return again, nil
 }
 
-func (d *logDir) savePointsNow() error {
-	return d.save(&d.points, func(p *Partition) (int64, bool) { return p.log.RecoveryPoint(), true })
+func (d *logDir) savePointsNow(also ...*Partition) error {
+	return d.save(&d.points, also, func(p *Partition) (int64, bool) { return p.log.RecoveryPoint(), true })
 }
 
 // compactFloor drops from the journal every entry but the last of each log.
@@ -151,21 +219,34 @@ func (d *logDir) compactFloor() error {
 	})
 }
 
-// save writes one checkpoint file out of the replicas in the directory.
-func (d *logDir) save(c *checkpoint, value func(p *Partition) (offset int64, listed bool)) error {
+// save writes one checkpoint file out of the replicas in the directory, and out of others.
+func (d *logDir) save(c *checkpoint, also []*Partition, value func(p *Partition) (offset int64, listed bool)) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if d.offline.Load() {
 		return nil
 	}
 	c.behind.Store(false) // what changes from here on may be missing, and asks for another save
+	gone := c.takeGone()
 	var entries []commitlog.CheckpointEntry
-	for p := range d.hosted() {
+	list := func(p *Partition) {
 		if offset, listed := value(p); listed {
 			entries = append(entries, commitlog.CheckpointEntry{Partition: p.tp(), Offset: offset})
 		}
 	}
-	return d.room.withReserve(func() error { return commitlog.WriteCheckpoint(d.fs, d.path(c.name), entries) })
+	for p := range d.hosted() {
+		list(p)
+	}
+	for _, p := range also {
+		list(p)
+	}
+	err := d.room.withReserve(func() error { return commitlog.WriteCheckpoint(d.fs, d.path(c.name), entries) })
+	if err != nil {
+		for tp := range gone {
+			c.forget(tp)
+		}
+	}
+	return err
 }
 
 // notSaved sees to a checkpoint that could not be written: a full disk is waited for, the old file stays and is

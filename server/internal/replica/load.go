@@ -231,6 +231,13 @@ func (d *logDir) openLogs(ctx context.Context, floors map[kafka.TopicIDPartition
 	}
 	work()
 	helpers.Wait()
+	for _, offsets := range []map[kafka.TopicPartition]int64{points, starts} {
+		for tp := range offsets {
+			if _, there := found[tp]; !there {
+				d.forgetName(tp)
+			}
+		}
+	}
 	if failure == nil {
 		failure = ctx.Err()
 	}

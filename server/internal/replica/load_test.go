@@ -439,3 +439,47 @@ func TestDamageAtTheFirstUse(t *testing.T) {
 		}
 	}
 }
+
+// A topic of the name of one that was deleted does not begin where that one stood, whatever crash comes: the
+// checkpoints have logs by their names. Both orders of deletion and crash are tried.
+func TestANameThatIsUsedAgain(t *testing.T) {
+	for _, crashBetween := range []bool{false, true} {
+		mem := vfs.NewMem()
+		n := newNode(t, mem, nil).load()
+		n.apply(topicRecords("t", idT, 1)...)
+		n.apply(topicRecords("other", kafka.TopicID{15: 0x73, 6: 0x40}, 1)...)
+		check(t, "append", n.append("t", 0, -1, "a", "b", "c").Err, nil)
+		check(t, "append", n.append("other", 0, -1, "x").Err, nil)
+		check(t, "append", n.append("other", 0, -1, "y").Err, nil)
+		for topic, offset := range map[string]int64{"t": 3, "other": 1} {
+			done := make(chan error, 1)
+			n.m.DeleteRecords(topic, 0, offset, time.Minute, func(_ int64, err error) { done <- err })
+			check(t, "delete records", <-done, nil)
+		}
+		begin := func(after *node) { // with the topics that there were
+			after.image = n.image
+			after.m.Apply(after.image, nil)
+			n = after
+		}
+		begin(restart(t, n, mem, nil))
+		n.apply(removeTopic(idT))
+		if crashBetween {
+			mem = mem.CrashClone(vfs.CrashOptions{})
+			n.close()
+			begin(newNode(t, mem, nil).load())
+		}
+		n.apply(topicRecords("t", idU, 1)...)
+		check(t, "append", n.append("t", 0, -1, "new").Err, nil)
+
+		mem = mem.CrashClone(vfs.CrashOptions{})
+		n.close()
+		begin(newNode(t, mem, nil).load())
+		req := n.fetch(fetchOf("t", 0))
+		check(t, fmt.Sprint("what the new topic has, crash between ", crashBetween), values(t, &req.Responses[0]), []string{"new"})
+		req = n.fetch(fetchOf("other", 1))
+		check(t, "the other topic", values(t, &req.Responses[0]), []string{"y"})
+		check(t, "its start", req.Responses[0].LogStartOffset, int64(1))
+		check(t, "damage", n.m.Dirs()[0].Damage, int64(0))
+		n.close()
+	}
+}

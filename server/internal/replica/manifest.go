@@ -174,11 +174,10 @@ func (d *logDir) closeLogs(now time.Time) error {
 
 // markClean writes the checkpoints, the manifest and, when all of that is durable, the marker.
 func (d *logDir) markClean(entries []manifestEntry) error {
-	if d.manager.loaded == nil { // otherwise the files hold more than the replicas say
-		for _, save := range []func() error{d.saveHighsNow, d.savePointsNow, d.saveStartsNow} {
-			if err := save(); err != nil {
-				return err
-			}
+	unplaced := d.unplaced()
+	for _, save := range []func(...*Partition) error{d.saveHighsNow, d.savePointsNow, d.saveStartsNow} {
+		if err := save(unplaced...); err != nil {
+			return err
 		}
 	}
 	sortManifest(entries)
