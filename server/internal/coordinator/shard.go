@@ -208,8 +208,8 @@ func answerFor(err error) error {
 	case kafka.UnknownTopicOrPartition, kafka.NotEnoughReplicas, kafka.NotEnoughReplicasAfterAppend, kafka.RequestTimedOut,
 		kafka.CoordinatorNotAvailable:
 		return kafka.CoordinatorNotAvailable.Errorf("the coordinator cannot write: %v", err)
-	case kafka.MessageTooLarge, kafka.RecordListTooLarge:
-		return err
+	case kafka.MessageTooLarge, kafka.RecordListTooLarge: // these say something of requests that bring records
+		return kafka.UnknownServerError.Errorf("the coordinator cannot write: %v", err)
 	default:
 		return fmt.Errorf("the coordinator cannot write: %w", err)
 	}

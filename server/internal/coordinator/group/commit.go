@@ -44,7 +44,7 @@ func (c *Coordinator) OffsetCommit(request *wire.OffsetCommitRequest, version in
 			response.Topics = append(response.Topics, topic)
 		}
 		c.figures.commits.Add(int64(len(res.Records)))
-		return res, func(err error) { done(response, commitError(err)) }
+		return res, func(err error) { done(response, err) }
 	}, func(err error) { done(nil, err) })
 }
 
@@ -73,7 +73,7 @@ func (c *Coordinator) TxnOffsetCommit(request *wire.TxnOffsetCommitRequest, vers
 			}
 			response.Topics = append(response.Topics, topic)
 		}
-		return res, func(err error) { done(response, commitError(err)) }
+		return res, func(err error) { done(response, err) }
 	}, func(err error) { done(nil, err) })
 }
 
@@ -144,15 +144,6 @@ func (s *Shard) mayCommit(id string, who committer, now time.Time) error {
 		g.Heard(who.memberID, now) // a commit is as good as a heartbeat
 	}
 	return nil
-}
-
-// commitError is what a client is told of a commit that could not be written.
-func commitError(err error) error {
-	switch kafka.CodeOf(err) {
-	case kafka.MessageTooLarge, kafka.RecordListTooLarge:
-		return kafka.InvalidCommitOffsetSize.Errorf("%v", err)
-	}
-	return err
 }
 
 func text(s *string) string {

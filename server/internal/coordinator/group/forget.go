@@ -1,6 +1,7 @@
 package group
 
 import (
+	"maps"
 	"time"
 
 	"github.com/millrace-io/millrace/kafka"
@@ -55,7 +56,11 @@ func (s *Shard) suspectAll(now time.Time) {
 func (s *Shard) forget() coordinator.Result {
 	suspects, image := s.suspects, s.c.image.Load()
 	s.suspects = map[string]map[kafka.TopicID]bool{}
-	res := coordinator.Result{Split: true, Undo: func() { s.suspects = suspects }}
+	res := coordinator.Result{Split: true, Undo: func() { // others may have come since
+		for name, gone := range suspects {
+			maps.Copy(s.suspects.name(name), gone)
+		}
+	}}
 	here := make(map[string]kafka.TopicID, len(suspects))
 	for name := range suspects {
 		if t := image.Topic(name); t != nil {
