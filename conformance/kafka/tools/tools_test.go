@@ -8,9 +8,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/millrace-io/millrace/conformance/kafka/oracle"
 	"github.com/millrace-io/millrace/conformance/node"
+	"github.com/millrace-io/millrace/conformance/socket"
+	"github.com/millrace-io/millrace/internal/wire"
 )
 
 // place is where the scenarios run.
@@ -77,8 +80,40 @@ func (s scenario) run(t *testing.T, at place, on side, prefix string) []result {
 		r := on.run(t, c.stdin, c.tool, args)
 		r.stdout, r.stderr = normalize(r.stdout, prefix, dir), normalize(r.stderr, prefix, dir)
 		results[i] = r
+		if c.tool == "kafka-topics" && r.code == 0 && slices.Contains(args, "--delete") {
+			awaitGone(t, at.broker, args[slices.Index(args, "--topic")+1])
+		}
 	}
 	return results
+}
+
+// awaitGone waits until a broker knows no topic of these names any more: Kafka's is told of a deletion some time after the
+// controller has answered, and until then lists the topic.
+func awaitGone(t *testing.T, broker, names string) {
+	t.Helper()
+	of, err := regexp.Compile("^(?:" + names + ")$")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := socket.Dial(broker, 10*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) { // a broker tells of no deletion by itself
+		all := wire.NewMetadataResponse()
+		request := wire.NewMetadataRequest()
+		request.Topics = nil
+		if err := c.Call(request, all, 12, 20*time.Second); err != nil {
+			t.Fatal(err)
+		}
+		if !slices.ContainsFunc(all.Topics, func(topic wire.MetadataResponseTopics) bool { return of.MatchString(*topic.Name) }) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s is still there a minute after it was deleted", names)
+		}
+	}
 }
 
 // words splits arguments as a shell does: 'a b' is one word.
