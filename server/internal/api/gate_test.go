@@ -3,6 +3,9 @@ package api
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
+	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"testing"
@@ -11,6 +14,7 @@ import (
 	"github.com/millrace-io/millrace/config"
 	"github.com/millrace-io/millrace/internal/wire"
 	"github.com/millrace-io/millrace/kafka"
+	"github.com/millrace-io/millrace/server/internal/budget"
 	"github.com/millrace-io/millrace/server/internal/commitlog"
 	"github.com/millrace-io/millrace/server/internal/controller"
 	"github.com/millrace-io/millrace/server/internal/listener"
@@ -86,6 +90,54 @@ func (g *gate) callOn(table *Table, version int16) *call {
 	return &call{Request: &listener.Request{Header: wire.RequestHeader{Version: version, ClientID: "tester"}, Conn: conn}, Context: context.Background(), image: g.image, t: table}
 }
 
+// serve answers on a socket, as a listener of a broker or a controller hands requests over.
+func (g *gate) serve(table *Table) (ask func(request, response wire.Message, version int16) error) {
+	g.t.Helper()
+	name := "PLAINTEXT"
+	if !table.ofBroker {
+		name = "CONTROLLER"
+	}
+	l := listener.New(listener.Config{Name: name, Controller: !table.ofBroker, Budget: budget.New(64 << 20)}, table)
+	socket, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- l.Serve(socket) }()
+	conn, err := net.Dial("tcp", socket.Addr().String())
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	g.t.Cleanup(func() {
+		conn.Close()
+		if err := errors.Join(l.Close(context.Background()), <-served); err != nil {
+			g.t.Error(err)
+		}
+	})
+	return func(request, response wire.Message, version int16) error {
+		key := wire.APIKey(request.Info().Type)
+		frame := wire.AppendRequestHeader(wire.BeginFrame(nil), wire.RequestHeader{Key: key, Version: version, CorrelationID: 7, ClientID: "tester"})
+		frame = request.AppendTo(frame, version)
+		wire.EndFrame(frame, 0)
+		if _, err := conn.Write(frame); err != nil {
+			return err
+		}
+		var head [wire.FrameHead]byte
+		if _, err := io.ReadFull(conn, head[:]); err != nil {
+			return err
+		}
+		frame = make([]byte, binary.BigEndian.Uint32(head[:]))
+		if _, err := io.ReadFull(conn, frame); err != nil {
+			return err
+		}
+		_, body, err := wire.ParseResponseHeader(frame, key, version)
+		if err != nil {
+			return err
+		}
+		return wire.Decode(response, version, body)
+	}
+}
+
 func address(s string) net.Addr {
 	a, err := net.ResolveTCPAddr("tcp", s)
 	if err != nil {
@@ -108,6 +160,7 @@ func aTopic(name string, id byte, partitions int, leaders ...int32) []wire.Messa
 	for p := range partitions {
 		r := wire.NewPartitionRecord()
 		r.PartitionID, r.TopicID, r.Replicas, r.Isr = int32(p), topic, []int32{1}, []int32{1}
+		r.LeaderEpoch, r.PartitionEpoch = 0, 0
 		if len(leaders) > p {
 			r.Replicas, r.Isr = []int32{leaders[p]}, []int32{leaders[p]}
 		}
