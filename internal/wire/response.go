@@ -15,6 +15,9 @@ type Range interface {
 	// File returns the open file and the position in it where the range begins, for sendfile; ok is false when
 	// the range is not part of a file. The descriptor is valid until Release.
 	File() (fd uintptr, pos int64, ok bool)
+	// Intact returns an error when the file no longer holds the bytes that the range stood for. What left by File
+	// before Intact returned nil was right; ReadAt asks by itself.
+	Intact() error
 	// Release gives the range up. It must be called exactly once, whether the range was sent or not.
 	Release()
 }
@@ -127,6 +130,9 @@ func (b BytesRange) ReadAt(p []byte, off int64) (int, error) {
 
 // File says that the range is not part of a file.
 func (b BytesRange) File() (fd uintptr, pos int64, ok bool) { return 0, 0, false }
+
+// Intact returns nil.
+func (b BytesRange) Intact() error { return nil }
 
 // Release does nothing.
 func (b BytesRange) Release() {}

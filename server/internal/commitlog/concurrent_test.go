@@ -98,3 +98,43 @@ func TestConcurrentUse(t *testing.T) {
 	mustClose(t, l)
 	checkClean(t, disk)
 }
+
+// A range that was read before a truncation gives out nothing after it, since other bytes may lie there by then. One of a
+// segment that was deleted goes on.
+func TestTruncatedUnderAReader(t *testing.T) {
+	l := newTestLog(t, vfs.NewMem(), testConfig())
+	for range 3 {
+		mustAppend(t, l, plain(t0.UnixMilli(), "before"), 1, t0)
+	}
+	read := func() Slice {
+		t.Helper()
+		s, err := l.Read(0, 1<<20, l.EndOffset(), true)
+		if err != nil || s.Range == nil {
+			t.Fatalf("read: %v, %v", s, err)
+		}
+		return s
+	}
+	cut := read()
+	defer cut.Range.Release()
+	buf := make([]byte, cut.Range.Len())
+	if n, err := cut.Range.ReadAt(buf, 0); n != len(buf) || err != nil || cut.Range.Intact() != nil {
+		t.Fatalf("%d of %d bytes, %v, %v", n, len(buf), err, cut.Range.Intact())
+	}
+	if err := l.TruncateTo(1); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		mustAppend(t, l, plain(t0.UnixMilli(), "behind"), 2, t0)
+	}
+	if n, err := cut.Range.ReadAt(buf, 0); n != 0 || !errors.Is(err, errCut) || !errors.Is(cut.Range.Intact(), errCut) {
+		t.Errorf("after a truncation: %d bytes, %v, %v", n, err, cut.Range.Intact())
+	}
+	deleted := read()
+	defer deleted.Range.Release()
+	if err := l.TruncateFullyAndStartAt(10); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := deleted.Range.ReadAt(buf, 0); n != len(buf) || err != nil || deleted.Range.Intact() != nil {
+		t.Errorf("of a deleted segment: %d of %d bytes, %v, %v", n, len(buf), err, deleted.Range.Intact())
+	}
+}

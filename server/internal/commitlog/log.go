@@ -80,6 +80,9 @@ type Log struct {
 	undecided atomic.Int64
 	lastEpoch atomic.Int32
 	segments  atomic.Int32
+	// cuts counts the beginnings and the ends of truncations inside a segment: what a reader found before another one may
+	// be other bytes by now.
+	cuts atomic.Uint32
 	// damages is what the last scrub found, in order; nil when that was nothing.
 	damages atomic.Pointer[[]Damage]
 

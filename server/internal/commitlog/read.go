@@ -103,7 +103,7 @@ func (l *Log) read(offset int64, maxBytes int, limit int64, minOne bool) (Slice,
 		l.view.Unlock()
 		return s, nil
 	}
-	segs, generation := h.segs, l.generation
+	segs, generation, cuts := h.segs, l.generation, l.cuts.Load()
 	from, known := h.marks.find(offset)
 	upTo, limitKnown := h.marks.find(limit)
 	l.view.Unlock()
@@ -169,13 +169,27 @@ func (l *Log) read(offset int64, maxBytes int, limit int64, minOne bool) (Slice,
 		h.marks.add(mark{offset: next, seg: seg, position: stop})
 	}
 	l.view.Unlock()
-	s.Range = &fileRange{handle: seg.Log, file: f, position: position, length: int(stop - position)}
+	s.Range = &fileRange{log: l, cuts: cuts, handle: seg.Log, file: f, position: position, length: int(stop - position)}
 	s.NextOffset = next
 	return s, nil
 }
 
-// fileRange is a part of a segment's file; it pins the file.
+// errCut says that a log was truncated under a reader.
+var errCut = errors.New("the log was truncated while it was read")
+
+// fileRange is a part of a segment's file. It pins the file: a segment that is deleted meanwhile, renamed or unlinked, is
+// there until Release. A segment is written to behind what was read of it, but for a truncation, after which other bytes
+// come to lie where those of the range were; so nothing that was read after one began is given out.
+//
+// What the kernel was told to send before it began is right but for one case. It sends the pages of the page cache
+// themselves. Pages wholly behind a cut leave the cache as they are; the one with the cut in it is cleared from there
+// on, and appended to, perhaps before it was sent. So a reader may get a batch that fails its CRC, or the records that
+// the log has at those offsets now. A log is cut below its high watermark in an unclean election alone, so to consumers
+// this happens when records that they were shown are lost anyway; and a follower checks the CRCs. Apache Kafka sends
+// its files in the same way.
 type fileRange struct {
+	log      *Log
+	cuts     uint32 // of the log when it was looked at
 	handle   *segment.Handle
 	file     vfs.File
 	position int64
@@ -189,11 +203,11 @@ func (r *fileRange) ReadAt(p []byte, off int64) (int, error) {
 		return 0, fmt.Errorf("read at %d of a range of %d bytes: %w", off, r.length, io.ErrUnexpectedEOF)
 	}
 	left := int64(r.length) - off
-	if int64(len(p)) <= left {
-		return r.file.ReadAt(p, r.position+off)
+	n, err := r.file.ReadAt(p[:min(int64(len(p)), left)], r.position+off)
+	if cut := r.Intact(); cut != nil {
+		return 0, cut
 	}
-	n, err := r.file.ReadAt(p[:left], r.position+off)
-	if err == nil {
+	if err == nil && n < len(p) {
 		err = io.EOF
 	}
 	return n, err
@@ -202,6 +216,13 @@ func (r *fileRange) ReadAt(p []byte, off int64) (int, error) {
 func (r *fileRange) File() (fd uintptr, pos int64, ok bool) {
 	fd, ok = r.file.Fd()
 	return fd, r.position, ok
+}
+
+func (r *fileRange) Intact() error {
+	if r.log.cuts.Load() != r.cuts {
+		return fmt.Errorf("%s from position %d on: %w", r.handle.Path(), r.position, errCut)
+	}
+	return nil
 }
 
 func (r *fileRange) Release() { r.handle.Release() }

@@ -53,6 +53,7 @@ func (l *Log) TruncateTo(offset int64) error {
 		}
 	}
 	if ok {
+		l.cuts.Add(1) // before the bytes go, so that who sees others in their place is told
 		if err := seg.TruncateToPosition(b.Position, end); err != nil {
 			return l.broken("truncate", err)
 		}
@@ -79,6 +80,7 @@ func (l *Log) TruncateTo(offset int64) error {
 	l.size, l.maxTime, l.oldestTime = size, greatest, oldest
 	h.dirty = slices.DeleteFunc(slices.Clone(h.dirty), func(s *segment.Segment) bool { return slices.Contains(removed, s) })
 	if ok {
+		l.cuts.Add(1) // who looked at the log meanwhile saw ends that are none any more
 		h.noteDirty(seg)
 	}
 	l.view.Unlock()

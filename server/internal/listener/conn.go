@@ -32,16 +32,17 @@ type Conn struct {
 	// Opened is when the connection was accepted.
 	Opened time.Time
 
-	l      *Listener
-	nc     net.Conn
-	raw    syscall.RawConn // nil when the connection is not a socket
-	ip     netip.Addr
-	copies bool // ranges are copied to the client; otherwise the kernel sends them
-	in     input
+	l   *Listener
+	nc  net.Conn
+	raw syscall.RawConn // nil when the connection is not a socket
+	ip  netip.Addr
+	in  input
 	// clientID is what the last request called the client. Only the reader touches it.
 	clientID string
-	// writeDue is the write deadline. Only the writer touches it.
+	// writeDue is the write deadline, and local says that the client is on the same machine and its send buffer as it came.
+	// Only the writer touches them.
 	writeDue time.Time
+	local    bool
 
 	mu sync.Mutex
 	// idle is signalled when a request is complete, for the reader that waits for its turn.
@@ -72,12 +73,12 @@ const (
 
 func newConn(l *Listener, nc net.Conn, ip netip.Addr) *Conn {
 	c := &Conn{ID: l.ids.Add(1), Listener: l.cfg.Name, Local: nc.LocalAddr(), Remote: nc.RemoteAddr(), Principal: "User:ANONYMOUS", Opened: time.Now(),
-		l: l, nc: nc, ip: ip, copies: l.copies(ip)}
+		l: l, nc: nc, ip: ip}
 	c.idle = sync.NewCond(&c.mu)
 	c.wrote.L = &c.mu
 	if tcp, ok := nc.(*net.TCPConn); ok {
 		if raw, err := tcp.SyscallConn(); err == nil {
-			c.raw = raw
+			c.raw, c.local = raw, ip.IsLoopback() || ip == addrOf(nc.LocalAddr())
 		}
 	}
 	return c
@@ -217,7 +218,11 @@ func (c *Conn) enqueue(r *Request) bool {
 		if c.ready() && !c.writing {
 			c.startWriter()
 		}
+		if c.writing && c.in.buf != nil {
+			c.held.began(c.in.buf.Cap())
+		}
 		c.idle.Wait()
+		c.held.began(0)
 	}
 	if c.closed {
 		return false
@@ -278,7 +283,8 @@ func (c *Conn) ready() bool { return len(c.queue) > 0 && c.queue[0].done }
 // flushIfDrained ends a turn of the reader: when no whole frame is left in its buffer it writes what is complete,
 // and from then on others see to that.
 func (c *Conn) flushIfDrained() {
-	if c.in.whole(c.l.cfg.MaxRequestBytes) {
+	whole := c.in.whole(c.l.cfg.MaxRequestBytes)
+	if whole {
 		c.mu.Lock()
 		queued := len(c.queue)
 		c.mu.Unlock()
@@ -290,7 +296,14 @@ func (c *Conn) flushIfDrained() {
 	c.reading = false
 	if !c.writing && c.ready() {
 		c.writing = true
+		large := c.unsent > owedFree
 		c.mu.Unlock()
+		switch { // the client may take its time over much
+		case large && whole:
+			c.held.began(c.in.buf.Cap())
+		case large:
+			c.in.rest(c)
+		}
 		c.write()
 		return
 	}

@@ -14,4 +14,8 @@
 // Whoever completes the request at the head of the queue sees to the writing: the reader does it itself, when it has
 // no whole frame left in its buffer; any other goroutine starts a writer, which ends when nothing is left to write.
 // So a syncer or a timer that completes requests never waits for a slow client.
+//
+// Records leave in one of two ways. A large range of a segment is sent by the kernel from the page cache, to a client on a
+// TCP socket (sendfile.go). A small one, and any to a client that is not on a socket of its own, is copied to memory that
+// the budget lends, and written together with what else there is (write.go).
 package listener

@@ -2,6 +2,7 @@ package listener
 
 import (
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -61,6 +62,28 @@ func TestSlowWritersAreShed(t *testing.T) {
 	n := impatient(t, 1<<20, echo)
 	for range 20 { // they have a buffer each, and wait for a larger one
 		n.dial().send(produce(1, pattern(300<<10)...)[:50<<10])
+	}
+	eventually(t, "the memory lent", func() bool { return n.budget.Stats().Waiting > 0 })
+	c := n.dial()
+	c.send(produce(1, 1, 2, 3))
+	c.want(1)
+	eventually(t, "connections shed", func() bool { return strings.Contains(n.log.String(), errShed.Error()) })
+}
+
+// Clients that do not take what the kernel sends from files hold the buffers of their further requests.
+func TestSlowReadersOfFilesAreShed(t *testing.T) {
+	const size = 24 << 20
+	file := newFile(t, make([]byte, size))
+	var live, sent atomic.Int32
+	n := impatient(t, 1<<20, func(r *Request) {
+		if r.Header.Key == wire.KeyFetch {
+			r.Complete(rangeAnswer(r, newCounted(fileRange{file: file, n: size, sent: &sent}, &live)))
+			return
+		}
+		echo(r)
+	})
+	for range 20 { // the second waits for its turn
+		n.dial().send(frame(wire.KeyFetch, 12, 1), frame(wire.KeyFetch, 12, 2))
 	}
 	eventually(t, "the memory lent", func() bool { return n.budget.Stats().Waiting > 0 })
 	c := n.dial()

@@ -65,9 +65,9 @@ type Listener struct {
 	ids     atomic.Uint64
 	quieter limiter
 
-	// copies reports whether ranges are copied to clients at an address rather than sent by the kernel: on loopback
-	// a copy is cheaper, since sendfile feeds the socket in steps of 64 KiB. Tests replace it.
-	copies func(netip.Addr) bool
+	// copies says that ranges are always copied, as they are to a client that is not on a socket of its own (TLS, in
+	// memory). Tests set it, to see both ways.
+	copies bool
 	// shedAfter is the constant of that name; tests are less patient.
 	shedAfter time.Duration
 }
@@ -88,7 +88,7 @@ func New(cfg Config, h Handler) *Listener {
 	}
 	l := &Listener{cfg: cfg, handler: h, log: cfg.Log.With("listener", cfg.Name),
 		sockets: make(map[net.Listener]struct{}), conns: make(map[*Conn]struct{}),
-		copies: func(ip netip.Addr) bool { return !ip.IsValid() || ip.IsLoopback() }, shedAfter: shedAfter}
+		shedAfter: shedAfter}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	cfg.Budget.OnShort(l.shed)
 	cfg.Quotas.join(l)

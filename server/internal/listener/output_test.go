@@ -5,13 +5,15 @@ import (
 	"errors"
 	"io"
 	"net"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/millrace-io/millrace/internal/wire"
 	"github.com/millrace-io/millrace/server/internal/budget"
@@ -24,6 +26,8 @@ type fileRange struct {
 	n    int
 	// sent counts how often the descriptor was asked for.
 	sent *atomic.Int32
+	// cut says that the file does not hold the range any more.
+	cut bool
 }
 
 func (f fileRange) Len() int { return f.n }
@@ -35,6 +39,13 @@ func (f fileRange) ReadAt(p []byte, off int64) (int, error) {
 func (f fileRange) File() (uintptr, int64, bool) {
 	f.sent.Add(1)
 	return f.file.Fd(), f.pos, true
+}
+
+func (f fileRange) Intact() error {
+	if f.cut {
+		return errTest
+	}
+	return nil
 }
 
 func (f fileRange) Release() {}
@@ -69,9 +80,9 @@ func TestRangesOfFiles(t *testing.T) {
 			var live, sent atomic.Int32
 			n := prepare(t, Config{}, func(r *Request) {
 				at, size := int(r.Header.CorrelationID)*1000, 100+int(r.Header.CorrelationID)*70_000
-				r.Complete(rangeAnswer(r, newCounted(fileRange{file, int64(at), size, &sent}, &live)))
+				r.Complete(rangeAnswer(r, newCounted(fileRange{file: file, pos: int64(at), n: size, sent: &sent}, &live)))
 			})
-			n.copies = func(netip.Addr) bool { return copies }
+			n.copies = copies
 			n.serve()
 			c := n.dial()
 			const requests = 40
@@ -99,9 +110,9 @@ func TestFileEndsInARange(t *testing.T) {
 			file := newFile(t, pattern(100<<10))
 			var live, sent atomic.Int32
 			n := prepare(t, Config{}, func(r *Request) {
-				r.Complete(rangeAnswer(r, newCounted(fileRange{file, 50 << 10, 100 << 10, &sent}, &live)))
+				r.Complete(rangeAnswer(r, newCounted(fileRange{file: file, pos: 50 << 10, n: 100 << 10, sent: &sent}, &live)))
 			})
-			n.copies = func(netip.Addr) bool { return copies }
+			n.copies = copies
 			n.serve()
 			c := n.dial()
 			c.send(frame(wire.KeyFetch, 12, 1), frame(wire.KeyFetch, 12, 2))
@@ -113,6 +124,75 @@ func TestFileEndsInARange(t *testing.T) {
 			eventually(t, "all ranges released", func() bool { return live.Load() == 0 })
 			eventually(t, "a line in the log", func() bool { return strings.Contains(n.log.String(), "send the answer to Fetch") })
 		})
+	}
+}
+
+// What the kernel took from a file that was cut is no answer: not a byte follows it on the connection.
+func TestFileIsCutWhileItIsSent(t *testing.T) {
+	file := newFile(t, pattern(200<<10))
+	var live, sent atomic.Int32
+	n := start(t, Config{}, func(r *Request) {
+		r.Complete(rangeAnswer(r, newCounted(fileRange{file: file, n: 100 << 10, sent: &sent, cut: r.Header.CorrelationID == 2}, &live)))
+	})
+	c := n.dial()
+	c.send(frame(wire.KeyFetch, 12, 1), frame(wire.KeyFetch, 12, 2), frame(wire.KeyFetch, 12, 3))
+	c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	all, err := io.ReadAll(c)
+	if err != nil && !errors.Is(err, syscall.ECONNRESET) {
+		t.Fatal(err)
+	}
+	if most := 2 * (100<<10 + 16); len(all) < 100<<10 || len(all) > most {
+		t.Errorf("%d bytes came, want an answer and at most the one that was cut, %d", len(all), most)
+	}
+	eventually(t, "all ranges released", func() bool { return live.Load() == 0 })
+	eventually(t, "a line in the log", func() bool { return strings.Contains(n.log.String(), errTest.Error()) })
+}
+
+// A client that does not read what the kernel sends from files holds nothing that others could need.
+func TestSlowReaderOfFiles(t *testing.T) {
+	const size = 8 << 20
+	content := pattern(size)
+	file := newFile(t, content)
+	var live, sent atomic.Int32
+	b := budget.New(32 << 20)
+	n := start(t, Config{Budget: b}, func(r *Request) {
+		r.Complete(rangeAnswer(r, newCounted(fileRange{file: file, n: size, sent: &sent}, &live)))
+	})
+	slow := n.dial()
+	slow.send(frame(wire.KeyFetch, 12, 1))
+	eventually(t, "the answer on its way", func() bool { return sent.Load() > 0 })
+	other := n.dial()
+	for id := range int32(10) {
+		other.send(frame(wire.KeyFetch, 12, id))
+		if got, body := other.next(); got != id || !bytes.Equal(body, content) {
+			t.Fatalf("beside a slow reader: answer %d of %d bytes", got, len(body))
+		}
+	}
+	eventually(t, "the other's request buffer given back, and nothing held for the slow reader", func() bool { return b.InUse() == 0 })
+	if live.Load() == 0 {
+		t.Error("8 MiB went to a client that does not read")
+	}
+	if got, body := slow.next(); got != 1 || !bytes.Equal(body, content) {
+		t.Fatalf("answer %d of %d bytes to the slow reader", got, len(body))
+	}
+	eventually(t, "all ranges released", func() bool { return live.Load() == 0 })
+}
+
+// The kernel queues little of a file for a client on the same machine.
+func TestLittleIsQueuedForLocalClients(t *testing.T) {
+	const size = 100 << 10
+	file := newFile(t, make([]byte, size))
+	var live, sent atomic.Int32
+	n := start(t, Config{}, func(r *Request) {
+		r.Complete(rangeAnswer(r, newCounted(fileRange{file: file, n: size, sent: &sent}, &live)))
+	})
+	c := n.dial()
+	c.send(frame(wire.KeyFetch, 12, 1))
+	c.next()
+	buffer, err := 0, error(nil)
+	n.connections()[0].raw.Control(func(fd uintptr) { buffer, err = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUF) })
+	if err != nil || buffer > 2*localSendBuffer { // Linux counts its own structures in, and doubles what it is told
+		t.Errorf("the send buffer has %d bytes (%v), want at most %d", buffer, err, 2*localSendBuffer)
 	}
 }
 

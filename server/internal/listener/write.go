@@ -7,14 +7,12 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/millrace-io/millrace/internal/wire"
 	"github.com/millrace-io/millrace/server/internal/budget"
 )
 
 const (
-	// sendfileFrom is from how many bytes on a range goes out by sendfile, to peers behind a network.
+	// sendfileFrom is from how many bytes on a range of a file is sent by the kernel; below, copying costs no more.
 	sendfileFrom = 64 << 10
 	// copyChunk is the most that is copied out of a range at a time. When the budget has not much memory left a
 	// connection makes do with copyLeast of its own: an answer never waits for memory, since what it is made of
@@ -22,10 +20,11 @@ const (
 	copyChunk = 1 << 20
 	copyLeast = 16 << 10
 	// copyMost is how much is copied for one write while memory is plenty. The more of it there is, the fewer times the
-	// client, and then this side again, sleep and are woken: a quarter of the CPU of a large fetch on loopback.
+	// client, and then this side again, sleep and are woken.
 	copyMost = 4 << 20
-	// gatherMax is how many pieces one writev takes.
+	// gatherMax is how many pieces one writev takes. Up to crumbs in all one copy is cheaper than a vector.
 	gatherMax = 1024
+	crumbs    = 16 << 10
 	// writeTimeout bounds a write without any progress when connections never idle out.
 	writeTimeout = 10 * time.Minute
 )
@@ -111,9 +110,25 @@ type output struct {
 	copies  []*budget.Buffer // what ranges were copied to
 	least   []byte           // for copies when the budget has nothing
 	scratch net.Buffers
+
+	// What the socket is written to by when the kernel sends a file or is told that more follows, made once, and what
+	// they send.
+	sendFile, sendHead func(fd uintptr) bool
+	sending            struct {
+		file int
+		pos  int64
+		n    int
+		head []byte
+		sent int
+		err  error
+	}
 }
 
-var outputs = sync.Pool{New: func() any { return new(output) }}
+var outputs = sync.Pool{New: func() any {
+	o := new(output)
+	o.sendFile, o.sendHead = o.trySendFile, o.trySendHead
+	return o
+}}
 
 // outputSmallMax is how much of the memory for small pieces is kept.
 const outputSmallMax = 64 << 10
@@ -123,7 +138,8 @@ func (o *output) recycle() {
 	if cap(o.small) > outputSmallMax {
 		o.small = nil
 	}
-	*o = output{batch: o.batch[:0], pieces: o.pieces[:0], copies: o.copies[:0], small: o.small[:0], least: o.least}
+	*o = output{batch: o.batch[:0], pieces: o.pieces[:0], copies: o.copies[:0], small: o.small[:0], least: o.least,
+		sendFile: o.sendFile, sendHead: o.sendHead}
 	outputs.Put(o)
 }
 
@@ -163,15 +179,20 @@ func (o *output) add(b []byte) error {
 	return nil
 }
 
+// addRange takes a range: the kernel sends it, or it is copied, whichever the peer, the range and its size are for.
 func (o *output) addRange(r wire.Range) error {
-	if n := r.Len(); !o.c.copies && n >= sendfileFrom && o.c.raw != nil {
+	if o.c.raw != nil && !o.c.l.copies && r.Len() >= sendfileFrom {
 		if fd, pos, ok := r.File(); ok {
-			if err := o.flush(); err != nil {
+			if err := o.flushBefore(); err != nil {
 				return err
 			}
-			return o.sendfile(int(fd), pos, n)
+			return o.sendfile(r, int(fd), pos)
 		}
 	}
+	return o.copyRange(r)
+}
+
+func (o *output) copyRange(r wire.Range) error {
 	for off, n := 0, r.Len(); off < n; {
 		b, err := o.buffer(n - off)
 		if err != nil {
@@ -239,18 +260,23 @@ func (o *output) flush() error {
 		_, err := o.c.nc.Write(o.pieces[0])
 		return err
 	}
-	if o.size <= 16<<10 || o.c.raw == nil { // one copy is cheaper than a vector of crumbs
-		o.small = o.small[:0]
-		for _, p := range o.pieces {
-			o.small = append(o.small, p...)
-		}
-		_, err := o.c.nc.Write(o.small)
+	if o.size <= crumbs || o.c.raw == nil {
+		_, err := o.c.nc.Write(o.together())
 		return err
 	}
 	o.scratch = o.pieces // WriteTo consumes what it is called on
 	_, err := o.scratch.WriteTo(o.c.nc)
 	o.scratch = nil
 	return err
+}
+
+// together copies all pieces into one.
+func (o *output) together() []byte {
+	o.small = o.small[:0]
+	for _, p := range o.pieces {
+		o.small = append(o.small, p...)
+	}
+	return o.small
 }
 
 // release forgets the pieces and gives the copies back.
@@ -281,34 +307,4 @@ func (o *output) deadline() error {
 	}
 	c.writeDue = now.Add(timeout)
 	return c.nc.SetWriteDeadline(c.writeDue)
-}
-
-// sendfile sends n bytes of a file from a position.
-func (o *output) sendfile(fd int, pos int64, n int) error {
-	for n > 0 {
-		if err := o.deadline(); err != nil { // what comes through puts it off
-			return err
-		}
-		var sent int
-		var sendErr error
-		err := o.c.raw.Write(func(socket uintptr) bool {
-			for {
-				sent, sendErr = unix.Sendfile(int(socket), fd, &pos, n)
-				if sendErr != unix.EINTR {
-					break
-				}
-			}
-			return sendErr != unix.EAGAIN
-		})
-		switch {
-		case err != nil:
-			return err
-		case sendErr != nil:
-			return sendErr
-		case sent == 0:
-			return io.ErrUnexpectedEOF
-		}
-		n -= sent
-	}
-	return nil
 }
