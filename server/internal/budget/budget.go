@@ -47,13 +47,20 @@ type waiter struct {
 }
 
 // Buffers come in sizes 4, 5, 6, 7 KiB, 8, 10, 12, 14 KiB and so on: at most a quarter is wasted. Buffers beyond
-// maxClassBytes are made for one use: a hundred of them kept would be the whole budget.
+// maxClassBytes are made for one use, since one of them would be all that is kept. A producer that fills eight
+// partitions sends up to 8 MB at a time, and a new buffer for each request, cleared and collected, would take half of the
+// CPU of the node.
+//
+// What is kept is a small share of the budget. Garbage, which is not counted, comes on top of what is lent, and beside
+// buffers that are kept for long there is that much less room for it.
 const (
 	minClassBits  = 12
-	maxClassBits  = 20
+	maxClassBits  = 24
 	numClasses    = (maxClassBits-minClassBits)*4 + 1
 	maxClassBytes = 1 << maxClassBits
-	maxIdleBytes  = 8 << 20
+	maxIdleBytes  = 1 << maxClassBits
+	maxIdleShare  = 8                       // of the limit
+	largeClass    = (20-minClassBits)*4 + 1 // beyond 1 MiB
 )
 
 // classOf returns the class that holds n bytes, 0 < n <= maxClassBytes, and its size.
@@ -68,7 +75,7 @@ func classOf(n int) (class, size int) {
 
 // New returns a budget of limit bytes.
 func New(limit int64) *Budget {
-	return &Budget{limit: limit, maxIdle: min(maxIdleBytes, limit/4)}
+	return &Budget{limit: limit, maxIdle: min(maxIdleBytes, limit/maxIdleShare)}
 }
 
 // Acquire takes n bytes out of the budget, waiting for them if it must. The error wraps ErrTooLarge, or is the
@@ -255,20 +262,36 @@ func (b *Budget) sizeOf(n int) (class, size int) {
 
 // buffer makes or finds a buffer whose bytes have been taken.
 func (b *Budget) buffer(class, size, n int) *Buffer {
-	var buf *Buffer
-	if class >= 0 {
-		b.mu.Lock()
-		if len(b.free[class]) > 0 {
-			buf = b.pop(class)
-		}
-		b.mu.Unlock()
-	}
+	buf := b.find(class, size)
 	if buf == nil {
 		buf = &Buffer{budget: b, full: make([]byte, size), class: class}
 	}
 	buf.n = n
 	buf.lent.Store(true)
 	return buf
+}
+
+// find returns an idle buffer of the class, or nil. Of the large ones one up to four times as large does as well while
+// memory is ample: no two requests of such a client are of one size, and to make a buffer costs more than to lend one too
+// large. It counts in full.
+func (b *Budget) find(class, size int) *Buffer {
+	if class < 0 {
+		return nil
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	last := class
+	if class >= largeClass && b.inUse <= b.limit/2 {
+		last = min(class+8, numClasses-1)
+	}
+	for c := class; c <= last; c++ {
+		if len(b.free[c]) > 0 {
+			buf := b.pop(c)
+			b.inUse += int64(len(buf.full) - size) // was idle: the sum of both has not grown
+			return buf
+		}
+	}
+	return nil
 }
 
 // Bytes is the buffer, as long as was asked for. It is the borrower's until Release.
@@ -295,6 +318,12 @@ func (buf *Buffer) Release() {
 	size := int64(len(buf.full))
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	// The large ones make room for each other: what was used last is what is wanted next.
+	for class := numClasses - 1; buf.class >= largeClass && size <= b.maxIdle && class >= largeClass; class-- {
+		for len(b.free[class]) > 0 && b.idle+size > b.maxIdle {
+			b.pop(class)
+		}
+	}
 	// Kept only when it fits beside what is in use once this one is given back, and nobody waits.
 	if buf.class >= 0 && b.idle+size <= b.maxIdle && b.inUse+b.idle <= b.limit && b.waiting.Len() == 0 {
 		b.free[buf.class] = append(b.free[buf.class], buf)
@@ -318,7 +347,7 @@ func (b *Budget) Resize(limit int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.limit = limit
-	b.maxIdle = min(maxIdleBytes, limit/4)
+	b.maxIdle = min(maxIdleBytes, limit/maxIdleShare)
 	b.wake()
 }
 

