@@ -131,7 +131,11 @@ func (m *Sorted[K, V]) put(k K, v V) (old V, had bool) {
 			page, i = page+1, i-pageKeys/2
 		}
 	}
-	m.pages[page] = slices.Insert(m.pages[page], i, pair[K, V]{k, v})
+	list := m.pages[page]
+	if len(list) == cap(list) { // by half of itself: most stay small
+		list = append(make([]pair[K, V], 0, min(len(list)+len(list)/2+1, pageKeys)), list...)
+	}
+	m.pages[page] = slices.Insert(list, i, pair[K, V]{k, v})
 	return old, false
 }
 

@@ -29,10 +29,39 @@ func (o *Offset) isOf(topic kafka.TopicID) bool {
 	return o.TopicID == topic || o.TopicID == kafka.TopicID{}
 }
 
+// kept is an Offset in less room: there may be a million of them, and few have metadata or a time of their own to expire.
+type kept struct {
+	Offset, CommitMs, at int64
+	TopicID              kafka.TopicID
+	LeaderEpoch          int32
+	more                 *more // nil: no metadata, and the group's retention
+}
+
+type more struct {
+	metadata string
+	expireMs int64
+}
+
+func (o *Offset) keep() kept {
+	k := kept{Offset: o.Offset, CommitMs: o.CommitMs, at: o.at, TopicID: o.TopicID, LeaderEpoch: o.LeaderEpoch}
+	if o.Metadata != "" || o.ExpireMs != -1 {
+		k.more = &more{o.Metadata, o.ExpireMs}
+	}
+	return k
+}
+
+func (k *kept) offset() Offset {
+	o := Offset{Offset: k.Offset, CommitMs: k.CommitMs, at: k.at, TopicID: k.TopicID, LeaderEpoch: k.LeaderEpoch, ExpireMs: -1}
+	if k.more != nil {
+		o.Metadata, o.ExpireMs = k.more.metadata, k.more.expireMs
+	}
+	return o
+}
+
 // partitions, topics and groups nest what is committed.
 type (
 	partitions struct {
-		coordinator.Sorted[int32, Offset]
+		coordinator.Sorted[int32, kept]
 	}
 	topics struct {
 		coordinator.Sorted[string, *partitions]
@@ -137,7 +166,8 @@ func (o *offsets) get(where place) (Offset, bool) {
 	if p == nil {
 		return Offset{}, false
 	}
-	return p.Get(where.partition)
+	k, ok := p.Get(where.partition)
+	return k.offset(), ok
 }
 
 func (o *offsets) set(where place, committed Offset) {
@@ -148,10 +178,10 @@ func (o *offsets) set(where place, committed Offset) {
 	}
 	p, _ := t.Get(where.topic)
 	if p == nil {
-		p = &partitions{coordinator.NewSorted[int32, Offset](o.journal, cmp.Compare[int32])}
+		p = &partitions{coordinator.NewSorted[int32, kept](o.journal, cmp.Compare[int32])}
 		t.Set(where.topic, p)
 	}
-	p.Set(where.partition, committed)
+	p.Set(where.partition, committed.keep())
 }
 
 // remove replays a tombstone: of what is committed, and of what open transactions have sent.
@@ -191,7 +221,7 @@ func (o *offsets) of(group string) iter.Seq2[place, Offset] {
 		}
 		for topic, p := range t.All() {
 			for partition, committed := range p.All() {
-				if !yield(place{group, topic, partition}, committed) {
+				if !yield(place{group, topic, partition}, committed.offset()) {
 					return
 				}
 			}
