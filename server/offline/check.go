@@ -64,7 +64,7 @@ func Check(ctx context.Context, paths []string, o CheckOptions, found func(Check
 	if o.FS == nil {
 		o.FS = vfs.OS
 	}
-	c := &checking{ctx: ctx, o: o, lacks: map[string]int64{}}
+	c := &checking{ctx: ctx, o: o, lacks: map[string]int64{}, floors: map[string]floors{}}
 	defer func() { c.locks.Close() }()
 	for _, dir := range paths {
 		if err := c.find(filepath.Clean(dir)); err != nil {
@@ -77,6 +77,9 @@ func Check(ctx context.Context, paths []string, o CheckOptions, found func(Check
 		}
 		found(c.log(l))
 	}
+	for _, dir := range c.missing {
+		found(Checked{Dir: dir, Findings: []Finding{{commitlog.Damaged.String(), dir, -1, -1, "the directory of this log is missing"}}})
+	}
 	return nil
 }
 
@@ -86,11 +89,42 @@ type checking struct {
 	o        CheckOptions
 	locks    Locks
 	locked   map[string]bool
-	image    *metadata.Image  // nil while no metadata was found
-	lacks    map[string]int64 // bytes of a file that a journal has and the file has not
+	image    *metadata.Image   // nil while no metadata was found
+	lacks    map[string]int64  // bytes of a file that a journal has and the file has not
+	floors   map[string]floors // by log directory
 	logs     []string
+	missing  []string
 	progress Progress
 	before   int64 // bytes of the logs that are through
+}
+
+// floors say how far the logs of a directory were on the disk.
+type floors struct {
+	byID   map[kafka.TopicIDPartition]int64
+	byName map[kafka.TopicPartition]int64
+}
+
+// readFloors looks for what says how far logs were on the disk. Where that cannot be read a start makes do with less.
+func (c *checking) readFloors(logDir string) {
+	var f floors
+	f.byID, _ = replica.ReadFloors(c.o.FS, logDir)
+	f.byName, _ = replica.ReadRecoveryPoints(c.o.FS, logDir)
+	c.floors[logDir] = f
+}
+
+// floor is how far a log was on the disk; 0 when nothing says so, or when a journal has its end.
+func (c *checking) floor(dir string, tp kafka.TopicPartition) int64 {
+	for file := range c.lacks {
+		if path.Dir(file) == dir {
+			return 0
+		}
+	}
+	f := c.floors[path.Dir(dir)]
+	id, err := commitlog.ReadPartitionMetadata(c.o.FS, dir)
+	if err != nil {
+		return f.byName[tp]
+	}
+	return max(f.byName[tp], f.byID[kafka.TopicIDPartition{TopicID: id, Partition: tp.Partition}])
 }
 
 // find adds the logs of a path.
@@ -110,13 +144,21 @@ func (c *checking) find(dir string) error {
 		return err
 	}
 	before := len(c.logs)
+	there := map[kafka.TopicPartition]bool{}
 	for _, e := range entries {
-		if _, ok := commitlog.ParseDirName(e.Name()); ok && e.IsDir() {
+		if tp, ok := commitlog.ParseDirName(e.Name()); ok && e.IsDir() {
+			there[tp] = true
 			if err := c.add(path.Join(dir, e.Name()), dir); err != nil {
 				return err
 			}
 		}
 	}
+	for tp, point := range c.floors[dir].byName {
+		if point > 0 && !there[tp] && c.image != nil && c.image.Topic(tp.Topic).Partition(tp.Partition) != nil {
+			c.missing = append(c.missing, path.Join(dir, tp.String()))
+		}
+	}
+	slices.Sort(c.missing)
 	if len(c.logs) == before {
 		if _, err := ReadProperties(c.o.FS, dir); err != nil {
 			return fmt.Errorf("%s is neither the directory of a partition, whose name ends in its number, nor a log directory", dir)
@@ -141,6 +183,7 @@ func (c *checking) add(dir, logDir string) error {
 			c.locks = append(c.locks, locks...)
 		}
 		c.readImage(logDir)
+		c.readFloors(logDir)
 		lacks, err := replica.JournalLacks(c.o.FS, logDir)
 		if err != nil {
 			return err
@@ -174,6 +217,9 @@ func (c *checking) readImage(logDir string) {
 func (c *checking) log(dir string) Checked {
 	tp, _ := commitlog.ParseDirName(path.Base(dir))
 	o := commitlog.CheckOptions{Compacted: c.o.Compacted, Deep: c.o.Deep, Progress: func(read, _ int64) { c.tell(c.before + read) }}
+	if tp.Topic != kafka.MetadataTopic {
+		o.Floor = c.floor(dir, tp)
+	}
 	if c.image != nil && tp.Topic != kafka.MetadataTopic {
 		o.Compacted = o.Compacted || strings.Contains(c.image.Config(kafka.ResourceTopic, tp.Topic)["cleanup.policy"], "compact")
 		if t := c.image.Topic(tp.Topic); t != nil {

@@ -75,6 +75,8 @@ type CheckOptions struct {
 	Compacted bool          // gaps between offsets are what compaction leaves
 	Deep      bool          // decompress and parse every record, too
 	TopicID   kafka.TopicID // that partition.metadata must have; zero: any
+	// Floor is the offset below which everything was on the disk once: what is bad or missing there is damage. 0: not known.
+	Floor int64
 	// Progress hears how many bytes of how many were read. May be nil.
 	Progress func(read, total int64)
 }
@@ -161,6 +163,9 @@ func (c *checker) run() error {
 		}
 	}
 	c.r.EndOffset = c.chain.next
+	if c.r.EndOffset < c.o.Floor {
+		c.tell(Damaged, segment.FileName(logs[len(logs)-1], segment.LogSuffix), -1, c.r.EndOffset, "the log ends here; it was on the disk up to offset %d", c.o.Floor-1)
+	}
 	for _, e := range c.chain.epochs {
 		if _, inside := c.inside[e.Start]; inside {
 			c.tell(Rebuilt, EpochFile, -1, e.Start, "epoch %d begins inside a batch", e.Epoch)
@@ -276,7 +281,7 @@ func (c *checker) segment(base int64, beside map[string]bool, last bool) error {
 				return err
 			}
 			severity := Damaged
-			if last {
+			if last && c.chain.next >= c.o.Floor {
 				severity = Torn
 			}
 			c.tell(severity, name, sc.Position(), c.chain.next, "%v; %d bytes from here on cannot be read", err, size-sc.Position())
@@ -287,7 +292,7 @@ func (c *checker) segment(base int64, beside map[string]bool, last bool) error {
 		c.r.Bytes += int64(b.Length)
 		c.r.Records += int64(b.Count)
 		severity := Damaged
-		if last && b.End() == size {
+		if last && b.End() == size && b.LastOffset() >= c.o.Floor {
 			severity = Torn
 		}
 		sound := true

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 
 	"github.com/millrace-io/millrace/kafka"
+	"github.com/millrace-io/millrace/server/internal/commitlog"
 	"github.com/millrace-io/millrace/server/internal/vfs"
 )
 
@@ -76,6 +77,22 @@ func openFloor(fsys vfs.FS, dir string) (f *floor, floors map[kafka.TopicIDParti
 	}
 	floors, bad, err = parseFloors(data)
 	return f, floors, bad, err
+}
+
+// ReadFloors returns how far the logs of a stopped node's directory are known to have been on the disk, by their topics' ids.
+func ReadFloors(fsys vfs.FS, dir string) (map[kafka.TopicIDPartition]int64, error) {
+	_, floors, _, err := openFloor(fsys, dir)
+	return floors, err
+}
+
+// ReadRecoveryPoints returns the same by their names, as of the last checkpoint.
+func ReadRecoveryPoints(fsys vfs.FS, dir string) (map[kafka.TopicPartition]int64, error) {
+	entries, err := commitlog.ReadCheckpoint(fsys, path.Join(dir, recoveryPointFile))
+	points := make(map[kafka.TopicPartition]int64, len(entries))
+	for _, e := range entries {
+		points[e.Partition] = e.Offset
+	}
+	return points, err
 }
 
 // parseFloors reads a journal. What is not a whole entry at the end is what a crash left of one.

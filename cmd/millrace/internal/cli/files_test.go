@@ -170,6 +170,46 @@ func TestAFlippedBitIsFound(t *testing.T) {
 	}
 }
 
+// What was on the disk and is not there any more is damage, not a torn tail, whether or not the last stop was clean.
+func TestALostTailIsFound(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	file := nodeFile(t, dir)
+	if code, _, stderr := command(t, "storage", "format", "-c", file); code != 0 {
+		t.Fatal(stderr)
+	}
+	serve(t, file, func(cl *kgo.Client) {
+		for range 3 {
+			if err := cl.ProduceSync(t.Context(), kgo.StringRecord("value")).FirstErr(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+	log := filepath.Join(dir, "orders-0", "00000000000000000000.log")
+	whole, err := os.ReadFile(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		what, want string
+		change     func() error
+	}{
+		{"a batch less", "damaged: " + log + ", offset 2: the log ends here; it was on the disk up to offset 2\n", func() error { return os.Truncate(log, int64(len(whole)/3*2)) }},
+		{"half a batch less", fmt.Sprintf("damaged: %s, position %d, offset 2: ", log, len(whole)/3*2), func() error { return os.Truncate(log, int64(len(whole)-5)) }},
+		{"the last batch changed", fmt.Sprintf("damaged: %s, position %d, offset 2: ", log, len(whole)/3*2), func() error {
+			return os.WriteFile(log, append(bytes.Clone(whole[:len(whole)-1]), ^whole[len(whole)-1]), 0o644)
+		}},
+		{"the same after a crash", fmt.Sprintf("damaged: %s, position %d, offset 2: ", log, len(whole)/3*2), func() error { return os.Remove(filepath.Join(dir, ".kafka_cleanshutdown")) }},
+		{"no directory", "damaged: " + filepath.Dir(log) + ": the directory of this log is missing\n", func() error { return os.RemoveAll(filepath.Dir(log)) }},
+	} {
+		if err := c.change(); err != nil {
+			t.Fatal(err)
+		}
+		if code, stdout, _ := command(t, "log", "check", dir); code != 1 || !strings.Contains(stdout, c.want) {
+			t.Errorf("%s: code %d\n%s\nwant %s", c.what, code, stdout, c.want)
+		}
+	}
+}
+
 // Records that the broker knows to be gone end a reader with a word about it, and all before them is printed.
 func TestConsumeComesUponDamage(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
