@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -302,6 +303,31 @@ func TestTopicsAreMadeByTheFirstWriter(t *testing.T) {
 	response, err := request.RequestWith(ctx, client)
 	if err != nil || len(response.Topics) != 1 || len(response.Topics[0].Partitions) != 2 {
 		t.Fatalf("%+v, %v", response, err)
+	}
+
+	// The topic of the groups has its own settings, whoever names it first.
+	topic.Topic = kmsg.StringPtr("__consumer_offsets")
+	request.Topics, request.AllowAutoTopicCreation = []kmsg.MetadataRequestTopic{topic}, true
+	for {
+		response, err := request.RequestWith(ctx, client)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := len(response.Topics[0].Partitions); n == 50 {
+			break
+		} else if n != 0 {
+			t.Fatalf("the topic of the groups has %d partitions", n)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	configs, err := kadm.NewClient(client).DescribeTopicConfigs(ctx, "__consumer_offsets")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, one := range configs[0].Configs {
+		if one.Key == "cleanup.policy" && one.MaybeValue() != "compact" {
+			t.Errorf("the topic of the groups has the cleanup.policy %s", one.MaybeValue())
+		}
 	}
 
 	off := kafkatest.Start(t, kafkatest.Property("auto.create.topics.enable", "false"))

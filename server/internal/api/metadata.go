@@ -7,6 +7,7 @@ import (
 	"github.com/millrace-io/millrace/config"
 	"github.com/millrace-io/millrace/internal/wire"
 	"github.com/millrace-io/millrace/kafka"
+	"github.com/millrace-io/millrace/server/internal/coordinator/group"
 	"github.com/millrace-io/millrace/server/internal/metadata"
 )
 
@@ -16,7 +17,8 @@ import (
 //	               beside ids are not looked at
 //	auto creation  a topic that is asked for by name and does not exist is created when the request (always before
 //	               version 4) and auto.create.topics.enable allow it. As in Kafka, the answer does not wait: it says
-//	               UNKNOWN_TOPIC_OR_PARTITION, and the client asks again.
+//	               UNKNOWN_TOPIC_OR_PARTITION, and the client asks again. Of the internal topics that of the groups
+//	               is created so, too.
 //	version 0      tells only of replicas whose brokers are there, since its clients cannot do with others
 
 func describeMetadata(c *call, request *wire.MetadataRequest) wire.Message {
@@ -124,7 +126,7 @@ func (c *call) topicByName(name string, request *wire.MetadataRequest, create ma
 	if t := c.image.Topic(name); t != nil {
 		return c.topicMetadata(t, request)
 	}
-	mayCreate := (request.AllowAutoTopicCreation || c.version() < 4) && c.t.flag("auto.create.topics.enable") && !one.IsInternal
+	mayCreate := (request.AllowAutoTopicCreation || c.version() < 4) && c.t.flag("auto.create.topics.enable") && (!one.IsInternal || name == group.Topic)
 	switch {
 	case kafka.CheckTopicName(name) != nil:
 		one.ErrorCode = kafka.InvalidTopicException
@@ -132,7 +134,10 @@ func (c *call) topicByName(name string, request *wire.MetadataRequest, create ma
 		one.ErrorCode = kafka.TopicAuthorizationFailed
 	default:
 		one.ErrorCode = kafka.UnknownTopicOrPartition
-		if mayCreate {
+		switch {
+		case mayCreate && name == group.Topic: // with settings of its own
+			c.t.createGroupTopic(c)
+		case mayCreate:
 			create[name] = true
 		}
 	}
