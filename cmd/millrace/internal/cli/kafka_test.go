@@ -81,6 +81,12 @@ func TestKafkaConfigs(t *testing.T) {
 			"  cleanup.policy=compact,delete sensitive=false synonyms={DYNAMIC_TOPIC_CONFIG:cleanup.policy=compact,delete, DEFAULT_CONFIG:log.cleanup.policy=delete}\n" +
 			"  flush.ms=9 sensitive=false synonyms={DYNAMIC_TOPIC_CONFIG:flush.ms=9}\n", ""},
 		{"kafka-configs --bootstrap-server {b} --alter --broker-defaults --add-config log.retention.ms=5", "", "Completed updating default config for brokers in the cluster.\n", ""},
+		{"kafka-configs --bootstrap-server {b} --alter --entity-type client-metrics --entity-name m --add-config interval.ms=1000", "", "Completed updating config for client-metric m.\n", ""},
+		{"kafka-configs --bootstrap-server {b} --describe --client-metrics m", "", "Dynamic configs for client-metric m are:\n" +
+			"  interval.ms=1000 sensitive=false synonyms={DYNAMIC_CLIENT_METRICS_CONFIG:interval.ms=1000}\n", ""},
+		{"kafka-configs --bootstrap-server {b} --alter --group g --add-config consumer.session.timeout.ms=50000", "", "Completed updating config for group g.\n", ""},
+		{"kafka-configs --bootstrap-server {b} --describe --group g", "", "Dynamic configs for group g are:\n" +
+			"  consumer.session.timeout.ms=50000 sensitive=false synonyms={DYNAMIC_GROUP_CONFIG:consumer.session.timeout.ms=50000, DEFAULT_CONFIG:group.consumer.session.timeout.ms=45000}\n", ""},
 		{"kafka-configs --bootstrap-server {b} --describe --broker 1", "", "Dynamic configs for broker 1 are:\n", ""},
 		{"kafka-configs --bootstrap-server {b} --describe --topic nothing", "", "The topic 'nothing' doesn't exist and doesn't have dynamic config.\n", ""},
 		{"kafka-configs --bootstrap-server {b} --alter --topic t --add-config nonsense=1", "", "", "nonsense"},

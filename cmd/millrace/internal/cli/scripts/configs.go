@@ -481,12 +481,23 @@ func (s *configs) describeResources(kind string) error {
 		for _, e := range entries {
 			var synonyms []string
 			for _, y := range e.ConfigSynonyms {
-				synonyms = append(synonyms, fmt.Sprintf("%s:%s=%s", y.Source, y.Name, orNull(y.Value)))
+				synonyms = append(synonyms, fmt.Sprintf("%s:%s=%s", sourceName(y.Source), y.Name, orNull(y.Value)))
 			}
 			s.printf("  %s=%s sensitive=%t synonyms={%s}\n", e.Name, orNull(e.Value), e.IsSensitive, strings.Join(synonyms, ", "))
 		}
 	}
 	return nil
+}
+
+// sourceName is what Kafka's tools call the source of a value.
+func sourceName(source kmsg.ConfigSource) string {
+	switch source {
+	case sourceClientMetrics:
+		return "DYNAMIC_CLIENT_METRICS_CONFIG"
+	case sourceGroup:
+		return "DYNAMIC_GROUP_CONFIG"
+	}
+	return source.String()
 }
 
 // wrongTopicName says why a name is none of a topic, as Kafka's clients do.
