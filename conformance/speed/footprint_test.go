@@ -12,13 +12,17 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/millrace-io/millrace/conformance/node"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // limit reports a figure of which less is better, and fails the benchmark when it is above what it must be.
@@ -45,6 +49,7 @@ func BenchmarkFootprint(b *testing.B) {
 	b.Run("start-100k", func(b *testing.B) { startWith(b, 100_000, 5000, 1500) })
 	b.Run("start-crashed", startCrashed)
 	b.Run("connections", connections)
+	b.Run("groups", groups)
 }
 
 func connect(b *testing.B, n *node.Node, more ...kgo.Opt) *kgo.Client {
@@ -162,6 +167,70 @@ func idle(b *testing.B) {
 	share := (cpuTime(b, n.Pid()) - before).Seconds() / watched.Seconds()
 	limit(b, "18", "CPU of an idle node", "%", 100*share, 0.5, 0.2)
 	limit(b, "18", "RSS of an idle node", "MiB", float64(rss)/(1<<20), 40, 25)
+}
+
+// groups looks at what groups take that have one member of the consumer protocol, and an offset of each of the ten
+// partitions that it has. What the heap has of that is held by TestAGroupTakesLittle of the coordinator.
+func groups(b *testing.B) {
+	const many, partitions = 10_000, 10
+	session := fmt.Sprint((10 * time.Minute).Milliseconds()) // they are silent while they are looked at
+	n := node.Start(b, map[string]string{"group.consumer.session.timeout.ms": session, "group.consumer.max.session.timeout.ms": session})
+	c := &coordinator{name: "millrace", addr: n.Addr}
+	c.topic(b, "t", partitions)
+	c.awaitReady(b)
+	take := func(from, to int64) {
+		var all sync.WaitGroup
+		var next atomic.Int64
+		next.Store(from)
+		for range 32 {
+			all.Go(func() {
+				l, err := dial(n.Addr)
+				if err != nil {
+					b.Error(err)
+					return
+				}
+				defer l.close()
+				for i := next.Add(1); i <= to; i = next.Add(1) {
+					if err := l.take(fmt.Sprintf("group-%d", i), "t", partitions); err != nil {
+						b.Error(err)
+						return
+					}
+				}
+			})
+		}
+		all.Wait()
+	}
+	take(0, 200) // some in every partition of __consumer_offsets, which then is in use
+	before := settled(b, n.Pid())
+	take(200, 200+many)
+	share := func() float64 { return float64(settled(b, n.Pid())-before) / many / 1024 }
+	limit(b, "G", fmt.Sprintf("RSS for each of %d groups with a member", many), "KiB", share(), 4, 2)
+	stop(b, n)
+	n.Restart(b)
+	limit(b, "G", "the same after a start", "KiB", share(), 4, 2)
+}
+
+// take joins a group as its only member, and commits an offset of every partition.
+func (l *link) take(group, topic string, partitions int) error {
+	r := kmsg.NewPtrConsumerGroupHeartbeatRequest()
+	r.SetVersion(1)
+	r.Group, r.MemberID, r.RebalanceTimeoutMillis = group, group+"-0123456789abcdef", 300_000
+	r.SubscribedTopicNames, r.Topics = []string{topic}, []kmsg.ConsumerGroupHeartbeatRequestTopic{}
+	answered, err := l.call(r)
+	if err != nil {
+		return err
+	}
+	response := answered.(*kmsg.ConsumerGroupHeartbeatResponse)
+	if err := kerr.ErrorForCode(response.ErrorCode); err != nil {
+		return err
+	}
+	if a := response.Assignment; a == nil || len(a.Topics) != 1 || len(a.Topics[0].Partitions) != partitions {
+		return fmt.Errorf("the member of %s has got %+v", group, a)
+	}
+	c := commit(group, topic, partitions, 1)
+	c.SetVersion(9)
+	c.MemberID, c.Generation = r.MemberID, response.MemberEpoch
+	return l.commit(c)
 }
 
 const crowdAddr = "SPEED_CROWD_ADDR"
