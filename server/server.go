@@ -242,6 +242,10 @@ func (s *Server) HTTPAddr() net.Addr {
 	return s.observer.listener.Addr()
 }
 
+// Rest lets go what memory a node at rest does not need, and returns how many bytes that is: none while it is at work. It
+// is for the process to call now and then.
+func (s *Server) Rest() int64 { return s.node.budget.Rest() }
+
 // Dial connects to a listener inside this process: the same bytes, without a socket.
 func (s *Server) Dial(ctx context.Context, listener string) (net.Conn, error) {
 	for _, k := range s.sockets {

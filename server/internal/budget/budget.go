@@ -27,6 +27,7 @@ type Budget struct {
 	inUse   int64
 	idle    int64     // bytes of free
 	maxIdle int64     // what is kept for the next request; the rest goes to the garbage collector
+	used    bool      // a buffer was lent since the last Rest
 	waiting list.List // of *waiter, first come first
 
 	free [numClasses][]*Buffer
@@ -280,6 +281,7 @@ func (b *Budget) find(class, size int) *Buffer {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.used = true
 	last := class
 	if class >= largeClass && b.inUse <= b.limit/2 {
 		last = min(class+8, numClasses-1)
@@ -332,14 +334,21 @@ func (buf *Buffer) Release() {
 	b.giveBack(size)
 }
 
-// Trim lets all idle buffers go to the garbage collector: a node that has nothing to do calls it now and then.
-func (b *Budget) Trim() {
+// Rest lets all idle buffers go to the garbage collector, unless one was lent since Rest was called last: a node asks now
+// and then, and one at rest keeps nothing. It returns how many bytes it let go.
+func (b *Budget) Rest() int64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.used {
+		b.used = false
+		return 0
+	}
 	for class := range b.free {
 		b.free[class] = nil
 	}
+	freed := b.idle
 	b.idle = 0
+	return freed
 }
 
 // Resize changes the limit. What is in use stays; those who wait may get their turn.

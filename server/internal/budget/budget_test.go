@@ -56,9 +56,12 @@ func TestBuffersAreUsedAgainAndCharged(t *testing.T) {
 		t.Errorf("%v allocations to lend a buffer", allocs)
 	}
 	two.Release()
-	b.Trim()
-	if s := b.Stats(); s.Idle != 0 {
-		t.Errorf("idle after trim: %+v", s)
+	idle := b.Stats().Idle
+	if freed := b.Rest(); freed != 0 || b.Stats().Idle != idle {
+		t.Errorf("%d bytes were let go while buffers were lent", freed)
+	}
+	if freed := b.Rest(); freed != idle || b.Stats().Idle != 0 {
+		t.Errorf("at rest %d of %d bytes were let go", freed, idle)
 	}
 }
 

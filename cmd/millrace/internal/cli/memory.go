@@ -66,8 +66,9 @@ func (m memory) worthGiving(before memory, kept int64) bool {
 }
 
 // giveBackMemory gives the machine what a node at rest does not need: what it took to start, or to serve a burst. The Go
-// runtime alone would keep twice of what is in use.
-func giveBackMemory(ctx context.Context, look time.Duration) {
+// runtime alone would keep twice of what is in use. rest makes the node let go what it keeps for its next requests, and
+// returns how many bytes that is.
+func giveBackMemory(ctx context.Context, look time.Duration, rest func() int64) {
 	tick := time.NewTicker(look)
 	defer tick.Stop()
 	last, kept := lookAtMemory(), int64(0)
@@ -78,6 +79,7 @@ func giveBackMemory(ctx context.Context, look time.Duration) {
 		case <-tick.C:
 		}
 		now := lookAtMemory()
+		now.spare += rest()
 		if now.worthGiving(last, kept) {
 			debug.FreeOSMemory()
 			now = lookAtMemory()

@@ -44,7 +44,7 @@ func TestABurstIsGivenBack(t *testing.T) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		giveBackMemory(ctx, time.Millisecond)
+		giveBackMemory(ctx, time.Millisecond, func() int64 { return 0 })
 	}()
 	defer func() {
 		cancel()

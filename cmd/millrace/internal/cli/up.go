@@ -239,7 +239,7 @@ func run(cmd *cobra.Command, cfg *server.Config, log logger, options []server.Op
 	rested := make(chan struct{})
 	go func() {
 		defer close(rested)
-		giveBackMemory(resting, memoryLook)
+		giveBackMemory(resting, memoryLook, s.Rest)
 	}()
 	defer func() {
 		stopResting()
