@@ -201,6 +201,10 @@ func TestCommandLines(t *testing.T) {
 		{[]string{"server"}, 2, "millrace server needs the path of a properties file"},
 		{[]string{"server", "/no/such/file"}, 1, "cannot read the configuration: open /no/such/file: no such file or directory"},
 		{[]string{"storage", "info"}, 2, "millrace storage info needs --config FILE.properties"},
+		{[]string{"topic", "create", "t", "--partitions", "x"}, 2, `invalid argument "x" for "-p, --partitions" flag: it is a whole number; `},
+		{[]string{"topic", "create", "t", "--partitions", "99999999999"}, 2, "flag: the number is too large; "},
+		{[]string{"produce", "t", "--rate", "x"}, 2, "flag: it is a number; "},
+		{[]string{"produce", "t", "--idempotent=x"}, 2, "flag: it is true or false; "},
 	} {
 		if code, _, stderr := millrace(t, c.args...); code != c.code || !strings.Contains(stderr, c.want) {
 			t.Errorf("%v: code %d, want %d\n  said %q\n  want %s", c.args, code, c.code, stderr, c.want)

@@ -35,8 +35,8 @@ func consumeCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "consume TOPIC",
 		Short: "Print the records of a topic",
-		Long: `Consume prints the records of a topic, from its start to where its end is now; with --follow it goes on with new ones
-until Ctrl-C. Each partition is in order; records of several partitions come as they come.
+		Long: `Consume prints the records of a topic, from its start to where its end is now; with --follow, or --from end, it goes on
+with new ones until Ctrl-C. Each partition is in order; records of several partitions come as they come.
 
 With --group it is a member of a consumer group: the group's members share the partitions, go on from what the group has
 committed, and commit what they have printed.

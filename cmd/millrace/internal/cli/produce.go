@@ -79,7 +79,7 @@ hold bytes. Topic, partition and offset say where a record came from, and are pa
 	f.StringArrayVarP(&o.headers, "header", "H", nil, "a header of every record, as `NAME=VALUE`; may be repeated")
 	f.StringVar(&o.null, "null", "", "a key or value that reads so is null; --null '' has empty ones null")
 	f.Int32VarP(&o.partition, "partition", "p", -1, "the partition to write to (default by the key, or spread where there is none)")
-	f.Lookup("partition").DefValue = "" // the help says it in words
+	f.Lookup("partition").DefValue = "0" // not shown: the help says it in words
 	f.Float64VarP(&o.rate, "rate", "r", 0, "at most so many records in a second (default no limit)")
 	f.StringVarP(&o.compression, "compression", "z", "", "none, gzip, snappy, lz4 or zstd (default none)")
 	f.StringVar(&o.acks, "acks", "", "all (the default): every replica in sync has a record before it counts as written; 1: the leader has; 0: nobody is asked")

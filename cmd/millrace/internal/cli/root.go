@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -115,7 +116,7 @@ func Root() *cobra.Command {
 		if words := cmd.Flags().Args(); cmd.HasSubCommands() && len(words) > 0 { // the flag is of a command that is misspelt
 			return unknownCommand(cmd, words[0])
 		}
-		return usagef("%s; `%s --help` lists the flags", err, cmd.CommandPath())
+		return usagef("%s; `%s --help` lists the flags", flagError(err), cmd.CommandPath())
 	})
 	root.AddGroup(&cobra.Group{ID: nodeGroup, Title: "Run a node:"}, &cobra.Group{ID: clientGroup, Title: "Work with a cluster, this one or any other Kafka:"})
 	for _, make := range commands {
@@ -123,6 +124,25 @@ func Root() *cobra.Command {
 	}
 	addKafka(root)
 	return root
+}
+
+// flagError says what is wrong with a flag, without the words of Go where its value is no number.
+func flagError(err error) string {
+	text := err.Error()
+	var wrong *strconv.NumError
+	if !errors.As(err, &wrong) {
+		return text
+	}
+	why := "it is a number"
+	switch {
+	case errors.Is(err, strconv.ErrRange):
+		why = "the number is too large"
+	case wrong.Func == "ParseBool":
+		why = "it is true or false"
+	case wrong.Func == "ParseInt" || wrong.Func == "ParseUint":
+		why = "it is a whole number"
+	}
+	return strings.TrimSuffix(text, wrong.Error()) + why
 }
 
 // isCommand reports whether a name is one of a Kafka script that the binary has.

@@ -92,7 +92,7 @@ func topicCreateCommand() *cobra.Command {
 	f := cmd.Flags()
 	f.Int32VarP(&shape.partitions, "partitions", "p", -1, "how many partitions (default the cluster's num.partitions)")
 	f.Int16VarP(&shape.replicas, "replication-factor", "r", -1, "how many replicas of each partition (default the cluster's default.replication.factor)")
-	f.Lookup("partitions").DefValue, f.Lookup("replication-factor").DefValue = "", "" // the help says it in words
+	f.Lookup("partitions").DefValue, f.Lookup("replication-factor").DefValue = "0", "0" // not shown: the help says it in words
 	f.StringVar(&shape.assignment, "assignment", "", "the `BROKERS` of each partition by hand, such as 1:2,2:3 for two partitions of two replicas")
 	shape.configFlag(cmd, &c, "a config of the topic, as `KEY=VALUE`; may be repeated")
 	f.BoolVar(&ifNotExists, "if-not-exists", false, "a topic that exists is no error, and is left as it is")
