@@ -9,11 +9,14 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -307,6 +310,57 @@ func TestLimitsOfConnectionsChangeWhileTheNodeRuns(t *testing.T) {
 	if again := started(t, on(t, disk)); taken(again) {
 		t.Error("after a restart the limit is forgotten")
 	}
+}
+
+// Names in limits of connections are looked up, and the metadata goes on meanwhile.
+func TestASlowNameServerHoldsUpNoMetadata(t *testing.T) {
+	asked, answered := make(chan struct{}), make(chan struct{})
+	defer func(was func(context.Context, string) ([]netip.Addr, error)) { resolve = was }(resolve)
+	resolve = func(context.Context, string) ([]netip.Addr, error) {
+		close(asked)
+		<-answered
+		return []netip.Addr{netip.MustParseAddr("10.0.0.7")}, nil
+	}
+	s := started(t, on(t, vfs.NewMem()))
+	release := sync.OnceFunc(func() { close(answered) })
+	t.Cleanup(release) // before the node is closed
+	admin := kadm.NewClient(clientOf(t, s))
+	value := "slow.example:7"
+	if _, err := admin.AlterBrokerConfigs(t.Context(), []kadm.AlterConfig{{Name: "max.connections.per.ip.overrides", Value: &value}}); err != nil {
+		t.Fatal(err)
+	}
+	<-asked
+	if _, err := admin.CreateTopic(t.Context(), 1, 1, nil, "t"); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(20 * time.Second); ; {
+		topics, err := admin.ListTopics(t.Context(), "t")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if topics["t"].Err == nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the broker does not know of a topic while a name is looked up: %v", topics["t"].Err)
+		}
+	}
+	if known := s.node.known("slow.example"); known != nil {
+		t.Errorf("%v is known before it is found", known)
+	}
+	release()
+	for deadline := time.Now().Add(20 * time.Second); len(s.node.known("slow.example")) != 1; {
+		if time.Now().After(deadline) {
+			t.Fatal("the address that was found is not taken over")
+		}
+		runtime.Gosched()
+	}
+}
+
+func (n *node) known(host string) []netip.Addr {
+	n.limiting.Lock()
+	defer n.limiting.Unlock()
+	return n.addresses.known[host]
 }
 
 // A controller alone serves its listener (KIP-919), and no other.

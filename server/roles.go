@@ -46,9 +46,9 @@ type node struct {
 	nodeID                int32
 	static                map[string]string
 
-	log      *slog.Logger
-	names    []string   // of the listeners
-	limiting sync.Mutex // held while limits of connections are read and set, so that the newest stay
+	log   *slog.Logger
+	names []string // of the listeners
+	limits
 	// Connections to the broker and to the controller are counted apart, as in Kafka.
 	ofBroker, ofController *listener.Quotas
 
@@ -107,6 +107,11 @@ func (s *Server) startQuorum(n *node) (err error) {
 	}
 	machine := &machine{Loader: n.loader, node: n}
 	n.nodeID, n.static = s.cfg.NodeID, s.cfg.Static()
+	n.addresses.follower = follow(n.lookUp)
+	s.onClose("the limits of connections", func(context.Context) error {
+		n.addresses.close()
+		return nil
+	})
 	n.topicKeys, n.brokerKeys = topicTable(), s.cfg.values.table
 	n.quorum, err = quorum.Open(quorum.Options{FS: s.fs, Dir: s.cfg.MetadataLogDir, NodeID: s.cfg.NodeID, DirectoryID: n.dirs.metadata, StateMachine: machine, Log: s.log,
 		Config: quorum.ParseConfig(s.cfg.values.int),
@@ -278,29 +283,6 @@ func handleLimit() int {
 // leaveTimeout bounds a controlled shutdown: it hands over what can be handed over.
 const leaveTimeout = 5 * time.Second
 
-// limitConnections is a metadata.Publisher: the limits of connections may change while the node runs (KIP-226).
-func (n *node) limitConnections(_ *metadata.Image, delta *metadata.Delta) {
-	for r := range delta.ChangedConfigs() {
-		if r.Type == kafka.ResourceBroker && (r.Name == "" || r.Name == strconv.Itoa(int(n.nodeID))) {
-			n.setLimits()
-			return
-		}
-	}
-}
-
-// setLimits has the limits of connections hold that the newest image says.
-func (n *node) setLimits() {
-	n.limiting.Lock()
-	defer n.limiting.Unlock()
-	layers := n.layers(n.loader.Image())
-	limits, err := listener.ParseLimits(func(key string) (string, bool) { return n.brokerKeys.Effective(key, layers...) }, n.names)
-	if err != nil {
-		n.log.Warn("not every limit of connections holds", "error", err)
-	}
-	n.ofBroker.Set(limits)
-	n.ofController.Set(limits)
-}
-
 // layers are where this node's settings come from, the most specific first.
 func (n *node) layers(image *metadata.Image) []config.Layer {
 	return (&broker.Configs{NodeID: n.nodeID, Static: n.static}).Layers(image)
@@ -315,7 +297,7 @@ func (s *Server) serve(n *node) {
 	ofController := options
 	ofController.Forwarder = direct{n.controller}
 	v := s.cfg.values
-	n.setLimits()
+	n.lookUp(context.Background())
 	for _, k := range s.sockets {
 		var gate *api.Table
 		quotas := n.ofBroker

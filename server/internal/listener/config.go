@@ -1,13 +1,10 @@
 package listener
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"strings"
-	"time"
 
 	"github.com/millrace-io/millrace/config"
 )
@@ -62,7 +59,7 @@ func keyOf(listener, key string) string {
 
 // ParseLimits reads the limits of connections for the listeners of these names; get returns a key's value, which was checked,
 // and whether it is set. An address that cannot be found out is left out and joined to the error, beside which the limits hold.
-func ParseLimits(get func(key string) (string, bool), listeners []string) (Limits, error) {
+func ParseLimits(get func(key string) (string, bool), listeners []string, addresses func(host string) ([]netip.Addr, error)) (Limits, error) {
 	number := func(key string, otherwise int) int {
 		value, ok := get(key)
 		if !ok {
@@ -82,10 +79,8 @@ func ParseLimits(get func(key string) (string, bool), listeners []string) (Limit
 	text, _ := get(maxPerIPOverrides)
 	overrides, err := parseOverrides(text)
 	all := []error{err}
-	ctx, cancel := context.WithTimeout(context.Background(), lookupTimeout)
-	defer cancel()
 	for _, o := range overrides {
-		ips, err := addressesOf(ctx, o.host)
+		ips, err := addresses(o.host)
 		if err != nil {
 			all = append(all, fmt.Errorf("%s: the address of %q is not known, and its limit does not hold: %w", maxPerIPOverrides, o.host, err))
 		}
@@ -106,14 +101,10 @@ func CheckLimits(get func(key string) (string, bool)) error {
 	return nil
 }
 
-// lookupTimeout is how long the looking up of names may take in all.
-const lookupTimeout = 2 * time.Second
-
-func addressesOf(ctx context.Context, host string) ([]netip.Addr, error) {
-	if ip, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil {
-		return []netip.Addr{ip}, nil
-	}
-	return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+// Address returns the address that a host is given as, instead of by its name.
+func Address(host string) (netip.Addr, bool) {
+	ip, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	return ip, err == nil
 }
 
 // override is one entry of max.connections.per.ip.overrides.

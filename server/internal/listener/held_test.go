@@ -4,6 +4,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/millrace-io/millrace/internal/wire"
@@ -94,21 +95,27 @@ func TestSlowReadersOfFilesAreShed(t *testing.T) {
 
 // Who waits for an answer of ours is not shed, however long that takes.
 func TestWaitingIsNotHolding(t *testing.T) {
-	parked := make(chan *Request, 1)
-	n := impatient(t, 1<<20, func(r *Request) {
-		if r.Header.CorrelationID == 1 {
-			parked <- r
-			return
-		}
-		echo(r)
+	synctest.Test(t, func(t *testing.T) {
+		parked := make(chan *Request, 1)
+		n := prepare(t, Config{Budget: budget.New(1 << 20)}, func(r *Request) {
+			if r.Header.CorrelationID == 1 {
+				parked <- r
+				return
+			}
+			echo(r)
+		})
+		n.serveOn(n.memory)
+		c := n.pipe()
+		go c.send(produce(1), metadata(2, pattern(4<<10)...)) // the second waits for its turn
+		r := <-parked
+		time.Sleep(2 * n.shedAfter)
+		n.shed(1 << 20)
+		synctest.Wait()
+		r.Complete(answer(r))
+		c.want(1, 2)
+		c.Close()
+		n.stop()
 	})
-	c := n.dial()
-	c.send(produce(1), metadata(2, pattern(4<<10)...)) // the second waits for its turn
-	r := <-parked
-	time.Sleep(2 * n.shedAfter)
-	n.shed(1 << 20)
-	r.Complete(answer(r))
-	c.want(1, 2)
 }
 
 // A large request is taken for what it turns into until it is complete.

@@ -2,6 +2,7 @@ package listener
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/netip"
 	"strings"
@@ -195,11 +196,20 @@ func TestCloseWhileConnectionsWait(t *testing.T) {
 }
 
 func TestParseLimits(t *testing.T) {
+	addresses := func(host string) ([]netip.Addr, error) {
+		if ip, is := Address(host); is {
+			return []netip.Addr{ip}, nil
+		}
+		if host == "localhost" {
+			return []netip.Addr{netip.MustParseAddr("127.0.0.1")}, nil
+		}
+		return nil, errors.New("no such host")
+	}
 	set := map[string]string{
 		"max.connections": "100", "max.connection.creation.rate": "50", "max.connections.per.ip": "10", "max.connections.per.ip.overrides": "10.0.0.7:3, ::1:5,[fe80::1]:6, localhost : 7",
 		"listener.name.internal.max.connections": "20", "listener.name.client.max.connection.creation.rate": "5",
 	}
-	limits, err := ParseLimits(func(key string) (string, bool) { v, ok := set[key]; return v, ok }, []string{"INTERNAL", "CLIENT"})
+	limits, err := ParseLimits(func(key string) (string, bool) { v, ok := set[key]; return v, ok }, []string{"INTERNAL", "CLIENT"}, addresses)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -212,7 +222,7 @@ func TestParseLimits(t *testing.T) {
 		}
 	}
 	set["max.connections.per.ip.overrides"] = "no-such-host.invalid:1,10.0.0.7:3"
-	if limits, err = ParseLimits(func(key string) (string, bool) { v, ok := set[key]; return v, ok }, nil); err == nil || !strings.Contains(err.Error(), `"no-such-host.invalid"`) || limits.ofIP(netip.MustParseAddr("10.0.0.7")) != 3 {
+	if limits, err = ParseLimits(func(key string) (string, bool) { v, ok := set[key]; return v, ok }, nil, addresses); err == nil || !strings.Contains(err.Error(), `"no-such-host.invalid"`) || limits.ofIP(netip.MustParseAddr("10.0.0.7")) != 3 {
 		t.Errorf("%+v, %v", limits, err)
 	}
 	for _, bad := range []string{"10.0.0.1", ":5", "10.0.0.1:", "10.0.0.1:x", "10.0.0.1:-1", "10.0.0.1:1,", "a b:1", "10.0.0.1:99999999999"} {
