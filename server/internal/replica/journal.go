@@ -77,11 +77,15 @@ const (
 	journalSector      = 512
 
 	// journalHalf is how large a half grows; twice that is what a start after a crash has to write at the most.
-	journalHalf = 16 << 20
-	// journalFrame is how large a frame is, journalShare how much of it one log may take: to copy more costs as much as the
-	// sync that it saves.
-	journalFrame = 1 << 20
-	journalShare = 32 << 10
+	journalHalf = 32 << 20
+	// journalRound is how much of a round the journal takes, in frames of up to journalFrame, and journalShare how much of it
+	// one log may take: to copy more costs as much as the sync that it saves. Where many logs would be synced they would
+	// wait for each other, too; while they do, more comes, and rounds that are too large for the journal would get larger.
+	journalRound    = 8 << 20
+	journalFrame    = 1 << 20
+	journalShare    = 32 << 10
+	journalBigShare = 128 << 10
+	journalMany     = 32
 	// journalKept is how large a buffer is kept while nothing is written.
 	journalKept = 16 << 10
 	// drainsAtOnce bounds the syncs of a drain, which is in no hurry and must not be in the way of the rounds.
@@ -100,26 +104,32 @@ func (j *journal) init(d *logDir) {
 
 // choose marks the items of a round that the journal takes, and reports how many these are. They have room in it.
 func (j *journal) choose(items []syncItem) (chosen int) {
-	total := int64(journalFrameHeader)
+	share, small := int64(journalShare), 0
+	for i := range items {
+		if n, ok := items[i].flush.Loose(); ok && n <= journalBigShare {
+			small++
+		}
+	}
+	if small >= journalMany {
+		share = journalBigShare
+	}
+	total := int64(0)
 	for i := range items {
 		it := &items[i]
 		n, ok := it.flush.Loose()
-		if !ok || n == 0 || n > journalShare {
+		if !ok || n == 0 || n > share {
 			continue
 		}
-		runs := int64(0)
-		for range it.flush.LooseRuns {
-			runs++
-		}
-		need := n + runs*int64(journalEntryHeader+len(it.partition.topic.name))
-		if total+need > journalFrame {
+		if n += it.entryHeaders(); total+n > journalRound {
 			break
 		}
-		total += need
+		total += n
 		it.chosen = true
 		chosen++
 	}
-	if chosen > 0 && !j.makeRoom(sectors(total)) {
+	// A frame is never more than an item short of full.
+	frames := 2 + total/(journalFrame-journalBigShare)
+	if chosen > 0 && !j.makeRoom(total+frames*(journalFrameHeader+journalSector)) {
 		for i := range items {
 			items[i].chosen = false
 		}
@@ -128,9 +138,17 @@ func (j *journal) choose(items []syncItem) (chosen int) {
 	return chosen
 }
 
+// entryHeaders is how many bytes the entries of an item take beside those of its log.
+func (it *syncItem) entryHeaders() (n int64) {
+	for range it.flush.LooseRuns {
+		n += int64(journalEntryHeader + len(it.partition.topic.name))
+	}
+	return n
+}
+
 func sectors(n int64) int64 { return (n + journalSector - 1) &^ (journalSector - 1) }
 
-// makeRoom sees to it that a frame of n bytes fits into the half in use: it turns to the other one if that is free.
+// makeRoom sees to it that n bytes fit into the half in use: it turns to the other one if that is free.
 func (j *journal) makeRoom(n int64) bool {
 	h := &j.halves[j.at]
 	if j.run == 0 || h.used+n > j.limit {
@@ -194,44 +212,25 @@ func (d *logDir) syncJournaled(parts []*Partition) error {
 // read, the items are left to be synced one by one.
 func (j *journal) write(items []syncItem) error {
 	h := &j.halves[j.at]
-	j.frame = append(j.frame[:0], make([]byte, journalFrameHeader)...)
-	entries := uint32(0)
+	w := frameWriter{j: j, half: h, at: h.used, next: j.next}
+	err := j.open(h)
 	for i := range items {
-		it := &items[i]
-		if !it.chosen {
-			continue
+		if it := &items[i]; it.chosen && err == nil {
+			err = w.add(it)
 		}
-		begin, n := len(j.frame), uint32(0)
-		it.journaled = true
-		for part, run := range it.flush.LooseRuns {
-			var err error
-			if j.frame, err = appendJournalEntry(j.frame, it, part, run); err != nil {
-				j.frame, n, it.journaled = j.frame[:begin], 0, false
-				break
-			}
-			n++
-		}
-		entries += n
 	}
-	if entries == 0 {
-		return nil
+	if err == nil {
+		err = w.flush()
 	}
-	sealFrame(j.frame, j.run, j.next, entries)
-	if err := j.open(h); err == nil {
-		_, err = h.file.WriteAt(j.frame, h.used)
-		if err == nil {
-			err = h.file.Sync()
-		}
-		if err != nil {
-			return j.refused(items, err)
-		}
-	} else {
+	if err == nil && w.next > j.next {
+		err = h.file.Sync()
+	}
+	if err != nil {
 		return j.refused(items, err)
 	}
-	h.used = sectors(h.used + int64(len(j.frame)))
+	j.frames.Add(int64(w.next - j.next))
+	j.next, h.used = w.next, w.at
 	h.size = max(h.size, h.used)
-	j.next++
-	j.frames.Add(1)
 	for i := range items {
 		if it := &items[i]; it.journaled {
 			it.flush.Journaled()
@@ -241,6 +240,56 @@ func (j *journal) write(items []syncItem) error {
 			}
 		}
 	}
+	return nil
+}
+
+// frameWriter writes the frames of a round behind each other. What it wrote counts once the file is synced: after an error
+// the next round writes over it.
+type frameWriter struct {
+	j       *journal
+	half    *half
+	at      int64
+	next    uint32
+	entries uint32
+}
+
+// add puts an item into the frame, or into the next one. An item that cannot be read is left out.
+func (w *frameWriter) add(it *syncItem) error {
+	j := w.j
+	if n, _ := it.flush.Loose(); int64(len(j.frame))+n+it.entryHeaders() > journalFrame {
+		if err := w.flush(); err != nil {
+			return err
+		}
+	}
+	if w.entries == 0 {
+		j.frame = append(j.frame[:0], make([]byte, journalFrameHeader)...)
+	}
+	begin, n := len(j.frame), uint32(0)
+	for part, run := range it.flush.LooseRuns {
+		var err error
+		if j.frame, err = appendJournalEntry(j.frame, it, part, run); err != nil {
+			j.frame = j.frame[:begin]
+			return nil
+		}
+		n++
+	}
+	it.journaled = true
+	w.entries += n
+	return nil
+}
+
+// flush writes the frame, if there is something in it.
+func (w *frameWriter) flush() error {
+	if w.entries == 0 {
+		return nil
+	}
+	sealFrame(w.j.frame, w.j.run, w.next, w.entries)
+	if _, err := w.half.file.WriteAt(w.j.frame, w.at); err != nil {
+		return err
+	}
+	w.at = sectors(w.at + int64(len(w.j.frame)))
+	w.next++
+	w.entries = 0
 	return nil
 }
 

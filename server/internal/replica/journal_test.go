@@ -127,6 +127,33 @@ func TestJournalOutlivesTheLogs(t *testing.T) {
 	}
 }
 
+// TestARoundOfSeveralFrames: what many logs have to write is more than a frame, and is one sync all the same.
+func TestARoundOfSeveralFrames(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const partitions = journalMany + 8
+		mem := vfs.NewMem()
+		fail := vfs.NewFail(mem)
+		n := newNode(t, fail, nil).load()
+		n.apply(topicRecords("t", idT, partitions)...)
+		n.appendAll(partitions, "small")
+		var syncs atomic.Int32
+		fail.Add(&vfs.Rule{Ops: vfs.OpSync, Path: appendedFiles, Hook: func(vfs.Op, string) { syncs.Add(1) }})
+		before := n.m.Dirs()[0].SyncRounds
+		large := strings.Repeat("x", journalFrame/16)
+		n.appendAll(partitions, large)
+		made := n.m.Dirs()[0].SyncRounds - before
+		if frames := n.m.dirs[0].journal.frames.Load(); frames < 3 || int64(syncs.Load()) > made {
+			t.Errorf("%d rounds, %d frames, %d syncs", made, frames, syncs.Load())
+		}
+		disk := mem.CrashClone(vfs.CrashOptions{})
+		n.close()
+		n = newNode(t, disk, nil).load()
+		defer n.close()
+		n.apply(topicRecords("t", idT, partitions)...)
+		n.wantAll(partitions, "small", large)
+	})
+}
+
 // TestJournalOfADeletedTopic: a topic that has the name of one that was deleted gets nothing of it.
 func TestJournalOfADeletedTopic(t *testing.T) {
 	mem := vfs.NewMem()
