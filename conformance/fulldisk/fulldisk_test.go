@@ -19,7 +19,8 @@ import (
 
 const reserve = 1 << 20
 
-// disk mounts a file system of its own of so many bytes, gone with the test.
+// disk mounts a file system of its own of so many bytes, gone with the test. Who may not mount has not seen the node on a
+// full disk, so that is a failure.
 func disk(t *testing.T, options string) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "disk")
@@ -28,7 +29,7 @@ func disk(t *testing.T, options string) string {
 	}
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, options); err != nil {
 		if errors.Is(err, syscall.EPERM) {
-			t.Skip("mounting a file system needs root")
+			t.Fatal("mounting a file system needs root; without it: unshare --map-root-user --mount go test ./fulldisk")
 		}
 		t.Fatal(err)
 	}
