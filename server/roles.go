@@ -115,7 +115,7 @@ func (s *Server) startQuorum(n *node) (err error) {
 	n.topicKeys, n.brokerKeys = topicTable(), s.cfg.values.table
 	n.quorum, err = quorum.Open(quorum.Options{FS: s.fs, Dir: s.cfg.MetadataLogDir, NodeID: s.cfg.NodeID, DirectoryID: n.dirs.metadata, StateMachine: machine, Log: s.log,
 		Config: quorum.ParseConfig(s.cfg.values.int),
-		Failed: func(err error) { s.fail(fmt.Errorf("the metadata log failed: %w", err)) }})
+		Failed: func(err error) { s.fail(&metadataFailed{err}) }})
 	if err != nil {
 		return err
 	}
@@ -280,6 +280,13 @@ func handleLimit() int {
 	return int(min(max(limit.Cur/2, 192)-128, 100_000))
 }
 
+// metadataFailed says that the metadata log failed, and with it what this node has of the quorum.
+type metadataFailed struct{ cause error }
+
+func (e *metadataFailed) Error() string { return "the metadata log failed: " + e.cause.Error() }
+
+func (e *metadataFailed) Unwrap() error { return e.cause }
+
 // leaveTimeout bounds a controlled shutdown: it hands over what can be handed over.
 const leaveTimeout = 5 * time.Second
 
@@ -330,6 +337,9 @@ func (s *Server) serve(n *node) {
 	}
 	if n.broker != nil { // the first step of a clean stop, while clients are still answered
 		s.onClose("the leaderships of the broker", func(ctx context.Context) error {
+			if failed := new(metadataFailed); errors.As(s.Err(), &failed) {
+				return nil // no controller is heard of any more, this node's own or another: there is nobody to agree
+			}
 			leaving, cancel := context.WithTimeout(ctx, leaveTimeout)
 			defer cancel()
 			return n.broker.Leave(leaving)
