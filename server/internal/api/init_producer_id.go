@@ -5,9 +5,6 @@ import (
 	"github.com/millrace-io/millrace/kafka"
 )
 
-// maxTransactionTimeoutMs is Kafka's default of transaction.max.timeout.ms.
-const maxTransactionTimeoutMs = 900_000
-
 // InitProducerId, versions 0 to 5: a producer id for an idempotent producer, out of the broker's block of them. A
 // transactional id needs a transaction coordinator: a broker that is not the coordinator says NOT_COORDINATOR.
 func initProducerID(c *call, request *wire.InitProducerIdRequest) wire.Message {
@@ -20,7 +17,7 @@ func initProducerID(c *call, request *wire.InitProducerIdRequest) wire.Message {
 		response.ErrorCode = kafka.TransactionalIDAuthorizationFailed
 	case id != nil && *id == "":
 		response.ErrorCode = kafka.InvalidRequest
-	case id != nil && (request.TransactionTimeoutMs <= 0 || request.TransactionTimeoutMs > maxTransactionTimeoutMs):
+	case id != nil && (request.TransactionTimeoutMs <= 0 || int64(request.TransactionTimeoutMs) > c.t.number("transaction.max.timeout.ms")):
 		response.ErrorCode = kafka.InvalidTransactionTimeout
 	case id != nil:
 		response.ErrorCode = kafka.NotCoordinator
