@@ -1,9 +1,6 @@
 package api
 
 import (
-	"context"
-	"time"
-
 	"github.com/millrace-io/millrace/config"
 	"github.com/millrace-io/millrace/internal/wire"
 	"github.com/millrace-io/millrace/kafka"
@@ -62,7 +59,7 @@ func describeMetadata(c *call, request *wire.MetadataRequest) wire.Message {
 		}
 		return response
 	}
-	create := make(map[string]bool)
+	var create []string
 	seen := make(map[wireTopic]bool) // a topic asked for twice is told of once
 	for _, t := range request.Topics {
 		asked := wireTopic{id: t.TopicID}
@@ -76,12 +73,10 @@ func describeMetadata(c *call, request *wire.MetadataRequest) wire.Message {
 		if byID {
 			response.Topics = append(response.Topics, c.topicByID(t.TopicID, request))
 		} else {
-			response.Topics = append(response.Topics, c.topicByName(asked.name, request, create))
+			response.Topics = append(response.Topics, c.topicByName(asked.name, request, &create))
 		}
 	}
-	if len(create) > 0 {
-		c.autoCreate(create)
-	}
+	c.autoCreate(create)
 	return response
 }
 
@@ -116,7 +111,7 @@ func (c *call) topicByID(id kafka.TopicID, request *wire.MetadataRequest) wire.M
 	return one
 }
 
-func (c *call) topicByName(name string, request *wire.MetadataRequest, create map[string]bool) wire.MetadataResponseTopics {
+func (c *call) topicByName(name string, request *wire.MetadataRequest, create *[]string) wire.MetadataResponseTopics {
 	one := wire.NewMetadataResponseTopics()
 	one.Name, one.IsInternal = &name, kafka.IsInternalTopic(name)
 	if !c.allowed(OpDescribe, ResTopic, name) {
@@ -138,7 +133,7 @@ func (c *call) topicByName(name string, request *wire.MetadataRequest, create ma
 		case mayCreate && name == group.Topic: // with settings of its own
 			c.t.createGroupTopic(c)
 		case mayCreate:
-			create[name] = true
+			*create = append(*create, name)
 		}
 	}
 	return one
@@ -224,34 +219,6 @@ func hasDirectory(b *metadata.Broker, dir kafka.DirectoryID) bool {
 		}
 	}
 	return false
-}
-
-// autoCreate asks the controller for topics, and does not wait for it.
-func (c *call) autoCreate(names map[string]bool) {
-	request := wire.NewCreateTopicsRequest()
-	request.TimeoutMs = 30_000
-	for name := range names {
-		request.Topics = append(request.Topics, wire.CreateTopicsRequestTopics{Name: name, NumPartitions: -1, ReplicationFactor: -1})
-	}
-	caller, t := c.caller(), c.t
-	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-		defer cancel()
-		response, err := t.o.Forwarder.Forward(ctx, caller, request, 7)
-		if err != nil {
-			t.o.Log.Warn("topics could not be created for a client that asked for them", "err", err)
-			return
-		}
-		for _, one := range response.(*wire.CreateTopicsResponse).Topics {
-			switch one.ErrorCode {
-			case kafka.None:
-				t.o.Log.Info("a topic was created because a client asked for it", "topic", one.Name, "client", caller.Host, "client id", caller.ClientID)
-			case kafka.TopicAlreadyExists:
-			default:
-				t.o.Log.Warn("a topic that a client asked for could not be created", "topic", one.Name, "err", one.ErrorCode)
-			}
-		}
-	}()
 }
 
 // flag is the effective value of a broker's boolean setting.

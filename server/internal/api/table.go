@@ -67,6 +67,7 @@ type Table struct {
 	handlers [wire.KeyUnregisterController + 1]handler
 	versions []wire.ApiVersionsResponseApiKeys // what ApiVersions lists
 	reach    reach
+	creating creations
 	// creatingGroups is true while the topic of the groups is asked for.
 	creatingGroups atomic.Bool
 	wide           chan struct{} // holds a token for each request about many partitions that is at work
