@@ -23,7 +23,7 @@ func (c *Coordinator) ConsumerGroupHeartbeat(request *wire.ConsumerGroupHeartbea
 		return
 	}
 	c.run(request.GroupID, func(s *Shard, now time.Time) (coordinator.Result, func(error)) {
-		g, records, from, err := s.heartbeatGroup(request, now)
+		g, records, from, err := s.heartbeatGroup(request)
 		if err != nil {
 			return coordinator.Result{}, func(error) { refuse(err) }
 		}
@@ -64,7 +64,7 @@ func (c *Coordinator) resolve(id string, regexes []string, describes func(topic 
 
 // heartbeatGroup finds the consumer group of a request. A member that joins makes it; an empty classic group makes way
 // for it, with the record that says so, and one with members, from, is upgraded.
-func (s *Shard) heartbeatGroup(request *wire.ConsumerGroupHeartbeatRequest, now time.Time) (g *consumer.Group, records []coordinator.Record, from *classic.Group, err error) {
+func (s *Shard) heartbeatGroup(request *wire.ConsumerGroupHeartbeatRequest) (g *consumer.Group, records []coordinator.Record, from *classic.Group, err error) {
 	switch found := s.find(request.GroupID).(type) {
 	case *consumer.Group:
 		return found, nil, nil, nil
@@ -75,7 +75,7 @@ func (s *Shard) heartbeatGroup(request *wire.ConsumerGroupHeartbeatRequest, now 
 		case found.Empty():
 			return s.newConsumer(request.GroupID), found.Tombstones(), nil, nil
 		}
-		g, records, err = s.upgrade(request.GroupID, found, now)
+		g, records, err = s.upgrade(request.GroupID, found)
 		return g, records, found, err
 	}
 	if request.MemberEpoch != 0 {

@@ -229,6 +229,12 @@ var commands = map[string]func(w *world, args []string, o options){
 		}
 		w.apply(records...)
 	},
+	"grow": func(w *world, args []string, o options) {
+		t := w.image.Topic(args[0])
+		for p := len(t.Partitions); p < o.number("partitions", 1); p++ {
+			w.apply(w.partition(t.ID, int32(p)))
+		}
+	},
 	"droptopic": func(w *world, args []string, _ options) {
 		w.apply(&wire.RemoveTopicRecord{TopicID: w.image.Topic(args[0]).ID})
 	},

@@ -37,7 +37,7 @@ func (m Migration) downgrades() bool { return m == bidirectional || m == downgra
 
 // upgrade makes a consumer group of a classic one with members, for a member of the consumer protocol that wants to join.
 // The group is not in its place yet.
-func (s *Shard) upgrade(id string, from *classic.Group, now time.Time) (*consumer.Group, []coordinator.Record, error) {
+func (s *Shard) upgrade(id string, from *classic.Group) (*consumer.Group, []coordinator.Record, error) {
 	refuse := func(why string) (*consumer.Group, []coordinator.Record, error) {
 		return nil, nil, kafka.GroupIDNotFound.Errorf("Cannot upgrade classic group %s to consumer group because %s.", id, why)
 	}
@@ -50,7 +50,7 @@ func (s *Shard) upgrade(id string, from *classic.Group, now time.Time) (*consume
 	case len(members) > s.c.o.Config.Consumer.MaxSize:
 		return refuse("the group size exceeds the consumer group maximum size")
 	}
-	g, records, err := consumer.Upgrade(&s.consumer, id, from.Generation(), members, now)
+	g, records, err := consumer.Upgrade(&s.consumer, id, from.Generation(), members, from.Rebalancing())
 	switch {
 	case errors.Is(err, consumer.ErrCustom):
 		return refuse("an unsupported custom assignor is in use. Please refer to the documentation or switch to a default assignor before re-attempting the upgrade")

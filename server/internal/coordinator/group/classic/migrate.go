@@ -16,6 +16,11 @@ import (
 // Generation is the last generation of the group.
 func (g *Group) Generation() int32 { return g.generation }
 
+// Rebalancing reports whether the members are called to join anew, or have joined and wait for what their leader assigns.
+func (g *Group) Rebalancing() bool {
+	return g.state == PreparingRebalance || g.state == CompletingRebalance
+}
+
 // Members gives the members as a consumer group takes them in. Before there was a generation, what they say is that of the
 // protocol that they would have chosen.
 func (g *Group) Members() []embedded.Member {

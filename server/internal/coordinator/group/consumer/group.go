@@ -77,6 +77,9 @@ type Group struct {
 		image *metadata.Image
 		hash  int64
 	}
+	// gaps says that the group has just been upgraded, and that what its members have may not do for a target (migrate.go):
+	// the heartbeat that it is upgraded for brings about another. Nothing of the group is stored before that.
+	gaps bool
 	// laggard is a member that was not settled when all were looked at last: while it is not, they need not be.
 	laggard string
 	// began is when the rebalance began that is under way; zero when none is, or nobody knows (note.go).

@@ -158,7 +158,7 @@ func (g *Group) change(old, takenOver, m *Member, now time.Time) (*change, error
 	if changed || !g.knowsHash() {
 		hash = g.hashWith(old, m)
 	}
-	if changed || hash != g.hash {
+	if changed || g.gaps || hash != g.hash {
 		c.epoch++
 		g.noteBegan(g.noteHeard(m, old, changed, now), c.epoch, now)
 		c.records = append(c.records, g.epochRecord(c.epoch, hash))

@@ -12,6 +12,7 @@ import (
 	"github.com/millrace-io/millrace/server/internal/coordinator/group/assign"
 	"github.com/millrace-io/millrace/server/internal/coordinator/group/embedded"
 	"github.com/millrace-io/millrace/server/internal/coordinator/group/history"
+	"github.com/millrace-io/millrace/server/internal/metadata"
 )
 
 // Upgrade makes a group of the members of a classic one, and returns the records that say so. The generation is its epoch
@@ -21,7 +22,11 @@ import (
 // A cooperative member may not have been told yet that it has lost something, or be about to give it up. What it said
 // that it owned when it joined last, and nobody was given since, it must give up first. Kafka takes that as free, and two
 // members can then work on it for a while.
-func Upgrade(env *Env, id string, generation int32, members []embedded.Member, now time.Time) (*Group, []coordinator.Record, error) {
+//
+// What they have may have gaps: the group is rebalancing, since one that had something is gone, or one that has nothing is
+// there; or its leader has not seen new partitions yet. A new member brings about another assignment anyway. One that takes
+// the place of a static member and reads the same does so for the gaps alone; Kafka leaves them.
+func Upgrade(env *Env, id string, generation int32, members []embedded.Member, rebalancing bool) (*Group, []coordinator.Record, error) {
 	g := New(env, id)
 	var converted []*Member
 	claims, taken := map[*Member]assign.Partitions{}, map[partition]bool{}
@@ -42,6 +47,8 @@ func Upgrade(env *Env, id string, generation int32, members []embedded.Member, n
 		}
 	}
 	slices.SortFunc(converted, func(a, b *Member) int { return strings.Compare(a.ID, b.ID) })
+	topics := g.topicsOf(converted)
+	gaps := rebalancing || !covered(topics, taken)
 	for _, m := range converted {
 		m.claim(claims[m], taken, generation)
 	}
@@ -49,7 +56,7 @@ func Upgrade(env *Env, id string, generation int32, members []embedded.Member, n
 	for _, m := range converted {
 		records = append(records, g.memberRecord(m))
 	}
-	records = append(records, g.epochRecord(generation, hashOf(env.Image(), g.topicsOf(converted))))
+	records = append(records, g.epochRecord(generation, hashOf(env.Image(), topics)))
 	for _, m := range converted {
 		records = append(records, g.targetRecord(m.ID, m.assigned))
 	}
@@ -62,7 +69,20 @@ func Upgrade(env *Env, id string, generation int32, members []embedded.Member, n
 			return nil, nil, err
 		}
 	}
+	g.gaps = gaps
 	return g, records, nil
+}
+
+// covered reports whether every partition of some topics is taken.
+func covered(topics []*metadata.Topic, taken map[partition]bool) bool {
+	for _, t := range topics {
+		for p := range t.Partitions {
+			if !taken[partition{t.ID, int32(p)}] {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // Adopted begins the sessions of the members of a group that was upgraded.

@@ -25,6 +25,8 @@ func (g *Group) noteHeard(m, old *Member, changed bool, now time.Time) history.E
 		return g.note(history.Joined, m, 0, now)
 	case changed:
 		return g.note(history.Resubscribed, m, 0, now)
+	case g.gaps:
+		return history.Event{Kind: history.Upgraded} // it is noted when the group is in its place
 	}
 	return g.note(history.TopicsChanged, nil, 0, now)
 }

@@ -36,6 +36,7 @@ func (g *Group) Replay(r coordinator.Record) error {
 	case *wire.ConsumerGroupMetadataKey:
 		if v, ok := r.Value.(*wire.ConsumerGroupMetadataValue); ok {
 			g.setEpoch(v.Epoch, v.MetadataHash)
+			g.gaps = false
 		}
 	case *wire.ConsumerGroupMemberMetadataKey:
 		v, _ := r.Value.(*wire.ConsumerGroupMemberMetadataValue)

@@ -103,6 +103,8 @@ func (e *Event) cause() string {
 	switch e.Cause {
 	case TopicsChanged:
 		return "the topics that the members read have changed"
+	case Upgraded:
+		return "the group was upgraded to the consumer protocol"
 	case Downgraded:
 		return "the group was downgraded to the classic protocol"
 	case TooMany:
