@@ -78,7 +78,10 @@ func (m *Manager) parkFetch(req *FetchRequest) {
 	f := &parkedFetch{manager: m, req: req, minBytes: m.minBytes(req), watchers: make([]watcher, 0, len(req.Responses))}
 	for i := range req.Responses {
 		r := &req.Responses[i]
-		it := &req.items[i] // no errors: a fetch with one does not wait, so the order is the same
+		if r.Unread {
+			continue
+		}
+		it := &req.items[r.item]
 		p, err := m.find(r.Topic, r.TopicID, r.Partition)
 		if err != nil { // went away this moment
 			m.endFetch(req)
@@ -176,7 +179,8 @@ func (req *FetchRequest) releaseResponses() {
 
 // readAll reads every partition in order into req.Responses, and returns how much there is, and whether it has to
 // be answered however little that is: with an error or an end of an epoch. Partitions that cannot be read at all
-// go to the end, those of unknown ids first, as in Kafka.
+// go to the end, those of unknown ids first, as in Kafka. They are no reason to answer while others can be read: a
+// consumer of a topic that was deleted would otherwise ask again and again, and wait for nothing.
 func (m *Manager) readAll(req *FetchRequest) (bytes int64, answer bool) {
 	left := int64(m.maxBytes(req))
 	first := true // the first batch of the response is returned however large it is
@@ -186,7 +190,7 @@ func (m *Manager) readAll(req *FetchRequest) (bytes int64, answer bool) {
 		it := &req.items[i]
 		req.Responses = append(req.Responses, FetchedPartition{
 			Topic: it.Topic, TopicID: it.TopicID, Partition: it.Partition,
-			HighWatermark: -1, LastStableOffset: -1, LogStartOffset: -1, Diverging: EpochEnd{-1, -1},
+			HighWatermark: -1, LastStableOffset: -1, LogStartOffset: -1, Diverging: EpochEnd{-1, -1}, item: i,
 		})
 		r := &req.Responses[len(req.Responses)-1]
 		p, err := m.readable(req, r)
@@ -198,7 +202,6 @@ func (m *Manager) readAll(req *FetchRequest) (bytes int64, answer bool) {
 				unreadable = append(unreadable, *r)
 			}
 			req.Responses = req.Responses[:len(req.Responses)-1]
-			answer = true
 			continue
 		}
 		if p == nil {
@@ -226,6 +229,7 @@ func (m *Manager) readAll(req *FetchRequest) (bytes int64, answer bool) {
 			first = false
 		}
 	}
+	answer = answer || len(req.Responses) == 0
 	req.Responses = append(append(req.Responses, unknown...), unreadable...)
 	return bytes, answer
 }

@@ -61,6 +61,42 @@ func TestFetchErrors(t *testing.T) {
 	})
 }
 
+// TestLongPollBesideErrors: a partition that cannot be read is told of when there is something to tell of the others, or
+// when the wait is over; one that is read in vain, at once.
+func TestLongPollBesideErrors(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t, vfs.NewMem(), nil).load()
+		defer n.close()
+		n.apply(topicRecords("t", idT, 1)...)
+		n.apply(topicRecords("u", idU, 0)...)
+		n.apply(partitionRecord(idU, 0, 3, 7, 8))
+		beside := func(bad FetchPartition) *FetchRequest {
+			req := fetchOf("t", 0)
+			req.MaxWait = time.Minute
+			req.Partitions = append([]FetchPartition{bad}, req.Partitions...)
+			return req
+		}
+		begun := time.Now()
+		check(t, "elsewhere", kafka.CodeOf(n.fetch(beside(fetchPartition("u", 0, 0))).Responses[0].Err), kafka.NotLeaderOrFollower)
+		check(t, "elsewhere, waited", time.Since(begun), time.Duration(0))
+		for _, bad := range []FetchPartition{fetchPartition("none", 0, 0), fetchPartition("t", 9, 0)} {
+			begun = time.Now()
+			check(t, "unknown", n.fetch(beside(bad)).Responses[1].Err, kafka.UnknownTopicOrPartition)
+			check(t, "unknown, waited", time.Since(begun), time.Minute)
+		}
+
+		begun = time.Now()
+		req := beside(fetchPartition("none", 0, 0))
+		done := n.fetchAsync(req)
+		time.Sleep(time.Second)
+		n.append("t", 0, -1, "c")
+		<-done
+		check(t, "waited for what came", time.Since(begun), time.Second)
+		check(t, "what came", values(t, &req.Responses[0]), []string{"c"})
+		check(t, "beside it", req.Responses[1].Err, kafka.UnknownTopicOrPartition)
+	})
+}
+
 func TestFetchLimits(t *testing.T) {
 	n := newNode(t, vfs.NewMem(), nil).load()
 	defer n.close()

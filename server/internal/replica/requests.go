@@ -139,6 +139,8 @@ type FetchedPartition struct {
 	// Diverging is set when the reader's last epoch ended elsewhere here (KIP-595): Epoch -1 otherwise.
 	Diverging EpochEnd
 	Leader    LeaderHint
+
+	item int // its place among what is read
 }
 
 // EpochEnd says where a leader epoch ended: Offset is the first offset behind it. -1 and -1 when not known.
