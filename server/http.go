@@ -25,8 +25,8 @@ type observer struct {
 }
 
 // newObserver begins to serve. alive returns why the node is failing, nil when it is not; unready returns why
-// clients should not be sent here, in sentences; groups the coordinator, nil while there is none.
-func newObserver(l net.Listener, registry *prometheus.Registry, alive func() error, unready func() []string, groups func() *group.Coordinator, log *slog.Logger) *observer {
+// clients should not be sent here, in sentences; impaired what they will not find here although they should be; groups the coordinator, nil while there is none.
+func newObserver(l net.Listener, registry *prometheus.Registry, alive func() error, unready, impaired func() []string, groups func() *group.Coordinator, log *slog.Logger) *observer {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn)}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
@@ -41,7 +41,7 @@ func newObserver(l net.Listener, registry *prometheus.Registry, alive func() err
 			say(w, http.StatusServiceUnavailable, why...)
 			return
 		}
-		say(w, http.StatusOK, "ready")
+		say(w, http.StatusOK, append([]string{"ready"}, impaired()...)...)
 	})
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
 		say(w, http.StatusOK, "Millrace", "", "/metrics  figures for Prometheus", "/healthz  is the process well", "/readyz   should clients be sent here, and if not, why",

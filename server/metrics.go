@@ -135,10 +135,13 @@ func (f *figures) Collect(out chan<- prometheus.Metric) {
 		count(topicFailedProduce, t.FailedProduce, t.Topic)
 		count(topicFailedFetch, t.FailedFetch, t.Topic)
 	}
-	var replicas, leaders, underMin, under int
+	var replicas, online, leaders, underMin, under int
 	var size int64
 	for p := range f.replicas() {
 		replicas++
+		if p.Online {
+			online++
+		}
 		size += p.Size
 		if p.Leader {
 			leaders++
@@ -170,7 +173,7 @@ func (f *figures) Collect(out chan<- prometheus.Metric) {
 	if state, ok := brokerStates[f.state()]; ok {
 		gauge(brokerState, state)
 	}
-	f.collectCluster(gauge, replicas)
+	f.collectCluster(gauge, online)
 
 	used, limit := f.memory()
 	gauge(memoryUsed, float64(used))
@@ -214,7 +217,7 @@ func (f *figures) Collect(out chan<- prometheus.Metric) {
 
 // collectCluster reads what the newest image says of the whole cluster; the figures of the controller are those
 // of every node here, since every node has the image.
-func (f *figures) collectCluster(gauge func(*prometheus.Desc, float64, ...string), replicas int) {
+func (f *figures) collectCluster(gauge func(*prometheus.Desc, float64, ...string), online int) {
 	leader, epoch := f.controller()
 	gauge(activeController, truth(leader == f.nodeID))
 	gauge(controllerEpoch, float64(epoch))
@@ -247,8 +250,8 @@ func (f *figures) collectCluster(gauge func(*prometheus.Desc, float64, ...string
 	gauge(activeBrokers, float64(active))
 	gauge(fencedBrokers, float64(fenced))
 	gauge(offlinePartitions, float64(offline))
-	// What is assigned here and not held lies in a directory that is offline.
-	gauge(offlineReplicas, float64(max(0, assigned-replicas)))
+	// What is assigned here and cannot be used lies in a directory that is offline, or its log is damaged.
+	gauge(offlineReplicas, float64(max(0, assigned-online)))
 }
 
 // brokerStates are Kafka's numbers of the states (KIP-631).

@@ -132,6 +132,46 @@ func TestADirectoryThatFailsIsNamed(t *testing.T) {
 		"kafka_log_logmanager_offlinelogdirectorycount 1")
 }
 
+// A partition whose log is damaged is counted and named; the node is ready for the others.
+func TestADamagedPartitionIsNamed(t *testing.T) {
+	disk := vfs.NewMem()
+	run := func() (*Server, *bench) {
+		s := started(t, on(t, disk, "log.dirs", "/a"))
+		return s, (&bench{node: s, disk: disk, client: clientOf(t, s)}).on(t)
+	}
+	s, b := run()
+	if err := b.tryTopic("t", 3); err != nil {
+		t.Fatal(err)
+	}
+	for p := range int32(3) {
+		if err := b.try("t", &kgo.Record{Partition: p, Value: []byte("v")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, body := ask(t, s, "/readyz"); body != "ready\n" {
+		t.Errorf("all is well, and it says %q", body)
+	}
+	wants(t, s, "/metrics", 200, "kafka_server_replicamanager_offlinereplicacount 0")
+	if err := s.Close(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if err := disk.RemoveAll("/a/t-1"); err != nil {
+		t.Fatal(err)
+	}
+
+	s, b = run()
+	for p := range int32(3) { // after a clean stop a log is looked at when it is used
+		if err := b.try("t", &kgo.Record{Partition: p, Value: []byte("v")}); errors.Is(err, kerr.KafkaStorageError) != (p == 1) {
+			t.Errorf("a write to partition %d: %v", p, err)
+		}
+	}
+	wants(t, s, "/readyz", 200, "ready\nthe partition t-1 is offline: its log is damaged")
+	wants(t, s, "/metrics", 200, "kafka_server_replicamanager_offlinereplicacount 1", "kafka_server_replicamanager_partitioncount 3")
+	if _, body := ask(t, s, "/readyz"); strings.Contains(body, "t-0") || strings.Contains(body, "t-2") {
+		t.Errorf("partitions that are well are named: %q", body)
+	}
+}
+
 func TestAFullDiskIsSaidAndPasses(t *testing.T) {
 	disk := vfs.NewMem()
 	s := started(t, on(t, disk, "log.dirs", "/a"))

@@ -380,7 +380,7 @@ func (s *Server) observe(n *node) error {
 		}
 		return n.groups
 	}
-	s.observer = newObserver(l, newRegistry(s.figures(n, groups)), s.Err, s.Unready, groups, s.log)
+	s.observer = newObserver(l, newRegistry(s.figures(n, groups)), s.Err, s.Unready, s.impaired, groups, s.log)
 	s.onClose("the HTTP port", closing(s.observer))
 	return nil
 }
@@ -491,6 +491,26 @@ func (n *node) unready() []string {
 		why = append(why, "the metadata quorum has no leader")
 	}
 	return why
+}
+
+// namedBroken is how many partitions that are offline readiness names.
+const namedBroken = 20
+
+// impaired says which partitions this node should serve and cannot. The others are served, so clients are sent here all the
+// same: for these there is no other place to be sent to.
+func (s *Server) impaired() (what []string) {
+	if s.phaseNow() != serving || s.node.replicas == nil {
+		return nil
+	}
+	broken := s.node.replicas.Broken()
+	for i, p := range broken {
+		if i == namedBroken {
+			what = append(what, fmt.Sprintf("and %d more partitions", len(broken)-i))
+			break
+		}
+		what = append(what, fmt.Sprintf("the partition %s is offline: its log is damaged or could not be created, the log of the broker says which", p))
+	}
+	return what
 }
 
 // bindSockets takes every address of the configuration, and begins to serve HTTP.

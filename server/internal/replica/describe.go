@@ -1,7 +1,9 @@
 package replica
 
 import (
+	"cmp"
 	"iter"
+	"slices"
 
 	"github.com/millrace-io/millrace/kafka"
 	"github.com/millrace-io/millrace/server/internal/commitlog"
@@ -71,13 +73,27 @@ func (p *Partition) stats() PartitionStats {
 		Topic: p.topic.name, Partition: p.index, Dir: p.dir.Path,
 		Leader: r.leading, LeaderEpoch: r.epoch, Replicas: int(r.replicas), ISR: int(r.isr),
 		UnderMinISR: r.leading && r.isr < r.minISR(p.topic.settings.Load()), HighWatermark: p.high.Load(),
-		Online: p.online(),
+		Online: p.usable(),
 	}
 	if p.log != nil {
 		s.Start, s.End, s.Flushed = p.log.StartOffset(), p.log.EndOffset(), p.log.Flushed()
 		s.Size, s.Segments = p.log.Size(), p.log.NumSegments()
 	}
 	return s
+}
+
+// Broken returns the partitions that are offline although their directory is not, by topic and number: their logs are
+// damaged, or could not be created. It looks at every partition, for no longer than it takes to see a few flags.
+func (m *Manager) Broken() (broken []kafka.TopicPartition) {
+	for p := range m.topics.replicas() {
+		if !p.usable() && !p.dir.offline.Load() {
+			broken = append(broken, p.tp())
+		}
+	}
+	slices.SortFunc(broken, func(a, b kafka.TopicPartition) int {
+		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
+	})
+	return broken
 }
 
 // Topics yields the counters of every topic on this node by name, for metrics.

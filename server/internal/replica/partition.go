@@ -108,6 +108,9 @@ func (r *role) follows(node int32) bool {
 // online reports whether the log can be used.
 func (p *Partition) online() bool { return p.log != nil && !p.dir.offline.Load() }
 
+// usable reports whether clients can be served: online, and the log was not found damaged as a whole.
+func (p *Partition) usable() bool { return p.online() && !p.toldDamage.Load() }
+
 // offlineError is the answer of a partition whose directory or log failed.
 func (p *Partition) offlineError() error {
 	return kafka.KafkaStorageError.Errorf("partition %s is offline: the log directory %s failed, see the log of the broker", p.tp(), p.dir.Path)
