@@ -152,6 +152,9 @@ func (s *Server) unformattedError(dirs []string, clusterID string) error {
 		file = "FILE.properties"
 	}
 	command := "millrace storage format --config " + file
+	if !s.cfg.FormatOptions().StaticVoters {
+		command += " --standalone" // the voters are to stand in the log, and there are no others to begin with
+	}
 	if clusterID != "" { // others are formatted: these must become the same cluster's
 		command += " --cluster-id " + clusterID + " --ignore-formatted"
 	}

@@ -43,9 +43,10 @@ func (c *configFlags) load(cmd *cobra.Command) (*server.Config, error) {
 
 func storageFormatCommand() *cobra.Command {
 	var (
-		config          configFlags
-		clusterID       string
-		ignoreFormatted bool
+		config  configFlags
+		request offline.FormatRequest
+		voters  string
+		release string
 	)
 	cmd := &cobra.Command{
 		Use:     "format",
@@ -57,14 +58,23 @@ func storageFormatCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if clusterID == "" {
-				clusterID = kafka.NewUUID().String()
+			if request.ClusterID == "" {
+				request.ClusterID = kafka.NewUUID().String()
+			}
+			if cmd.Flags().Changed("initial-controllers") {
+				request.InitialControllers = &voters
+			}
+			if cmd.Flags().Changed("release-version") {
+				request.Release = &release
 			}
 			o := cfg.FormatOptions()
-			o.ClusterID, o.IgnoreFormatted = clusterID, ignoreFormatted
+			begins, err := request.Complete(&o)
+			if err != nil {
+				return err
+			}
 			formatted, err := offline.Format(o)
 			for _, dir := range formatted {
-				fmt.Fprintf(cmd.OutOrStdout(), "Formatted %s for cluster %s.\n", dir, clusterID)
+				fmt.Fprintf(cmd.OutOrStdout(), "Formatted %s for cluster %s with metadata.version %s.\n", dir, o.ClusterID, begins.Name)
 			}
 			if err == nil && len(formatted) == 0 {
 				fmt.Fprintln(cmd.OutOrStdout(), "All of the log directories are formatted already.")
@@ -73,8 +83,18 @@ func storageFormatCommand() *cobra.Command {
 		},
 	}
 	config.register(cmd)
-	cmd.Flags().StringVarP(&clusterID, "cluster-id", "t", "", "the id of the cluster that the node belongs to (default a new one)")
-	cmd.Flags().BoolVarP(&ignoreFormatted, "ignore-formatted", "g", false, "leave directories that are formatted for this cluster and node as they are, rather than fail")
+	f := cmd.Flags()
+	f.StringVarP(&request.ClusterID, "cluster-id", "t", "", "the id of the cluster that the node belongs to (default a new one)")
+	f.BoolVarP(&request.IgnoreFormatted, "ignore-formatted", "g", false, "leave directories that are formatted for this cluster and node as they are, rather than fail")
+	f.BoolVarP(&request.Standalone, "standalone", "s", false, "make the node the first voter of a quorum that keeps its voters in its log; needed where controller.quorum.voters is not set")
+	f.StringVarP(&voters, "initial-controllers", "I", "", "the first voter of such a quorum with the id of its directory, as id@host:port:directory")
+	f.BoolVarP(&request.NoInitialControllers, "no-initial-controllers", "N", false, "the node is to join such a quorum later")
+	f.StringVarP(&release, "release-version", "r", "", "the release of Apache Kafka whose features the cluster begins with (default the newest)")
+	f.StringArrayVarP(&request.Features, "feature", "f", nil, "a level that differs from the release's, as feature=level; may be repeated")
+	f.StringArrayVarP(&request.Credentials, "add-scram", "S", nil, "a SCRAM credential that the cluster begins with, as SCRAM-SHA-256=[name=alice,password=secret]; may be repeated")
+	exclusive(cmd, "standalone", "initial-controllers")
+	exclusive(cmd, "standalone", "no-initial-controllers")
+	exclusive(cmd, "initial-controllers", "no-initial-controllers")
 	return cmd
 }
 

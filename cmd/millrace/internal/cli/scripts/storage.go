@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/millrace-io/millrace/kafka"
@@ -67,6 +66,15 @@ func (a storageArguments) last(name string) string {
 		return all[len(all)-1]
 	}
 	return ""
+}
+
+// optional is last, or nil where the option was not given.
+func (a storageArguments) optional(name string) *string {
+	if !a.has(name) {
+		return nil
+	}
+	value := a.last(name)
+	return &value
 }
 
 func runStorage(c *call) error {
@@ -262,23 +270,12 @@ func storageFormat(c *call, a storageArguments) error {
 		return terse("%v", err)
 	}
 	o := cfg.FormatOptions()
-	o.ClusterID, o.IgnoreFormatted = a.last("cluster-id"), a.has("ignore-formatted")
-	if err := firstVoters(&o, a); err != nil {
-		return terse("%v", err)
-	}
-	release, err := formatRelease(&o, a)
+	request := offline.FormatRequest{ClusterID: a.last("cluster-id"), IgnoreFormatted: a.has("ignore-formatted"),
+		Standalone: a.has("standalone"), NoInitialControllers: a.has("no-initial-controllers"), Features: a["feature"], Credentials: a["add-scram"],
+		InitialControllers: a.optional("initial-controllers"), Release: a.optional("release-version")}
+	release, err := request.Complete(&o)
 	if err != nil {
 		return terse("%v", err)
-	}
-	for _, text := range a["add-scram"] {
-		credential, err := offline.ParseCredential(text)
-		if err != nil {
-			return terse("%v", err)
-		}
-		o.Credentials = append(o.Credentials, credential)
-	}
-	if len(o.Credentials) > 0 && release.Level < 11 {
-		return terse("SCRAM is only supported in metadata.version 3.5-IV2 or later.")
 	}
 	if !o.IgnoreFormatted {
 		for _, d := range offline.Inspect(o) {
@@ -308,84 +305,6 @@ func storageFormat(c *call, a storageArguments) error {
 		c.printf("Formatting %s %s with metadata.version %s.\n", kind, dir, release.Name)
 	}
 	return nil
-}
-
-// firstVoters sees that the command line and the properties agree on who the first voters are.
-func firstVoters(o *offline.FormatOptions, a storageArguments) error {
-	switch {
-	case o.StaticVoters && (a.has("standalone") || a.has("initial-controllers")):
-		return errors.New("You cannot specify controller.quorum.voters and format the node with --initial-controllers or --standalone. If you want to use dynamic quorum, please remove controller.quorum.voters and specify controller.quorum.bootstrap.servers instead.")
-	case o.StaticVoters:
-		return nil
-	case a.has("no-initial-controllers"):
-		return errors.New("this version runs single nodes, each its own first voter: use --standalone rather than --no-initial-controllers")
-	case a.has("initial-controllers"):
-		return initialController(o, a.last("initial-controllers"))
-	case !a.has("standalone"):
-		return errors.New("Because controller.quorum.voters is not set on this controller, you must specify one of the following: --standalone, --initial-controllers, or --no-initial-controllers.")
-	}
-	return nil
-}
-
-// initialController reads id@host:port:directory.
-func initialController(o *offline.FormatOptions, text string) error {
-	if strings.Contains(text, ",") {
-		return fmt.Errorf("--initial-controllers is %s; this version runs a quorum of one", text)
-	}
-	id, rest, ok := strings.Cut(text, "@")
-	at := strings.LastIndexByte(rest, ':')
-	number, err := strconv.ParseInt(id, 10, 32)
-	if !ok || at < 0 || err != nil {
-		return fmt.Errorf("--initial-controllers is %s; it is id@host:port:directory", text)
-	}
-	if int32(number) != o.NodeID {
-		return fmt.Errorf("--initial-controllers names node %d, but node.id is %d; this version runs a quorum of one", number, o.NodeID)
-	}
-	colon := strings.LastIndexByte(rest[:at], ':')
-	port, err := strconv.ParseUint(rest[max(colon, 0)+1:at], 10, 16)
-	if colon < 0 || err != nil {
-		return fmt.Errorf("--initial-controllers has the address %s; it is host:port", rest[:at])
-	}
-	if o.VoterDirectoryID, err = kafka.ParseUUID(rest[at+1:]); err != nil {
-		return errors.New("Failed to parse directory ID in dynamic voter string.")
-	}
-	for i := range o.Endpoints {
-		o.Endpoints[i].Host, o.Endpoints[i].Port = strings.Trim(rest[:colon], "[]"), uint16(port)
-	}
-	return nil
-}
-
-// formatRelease finds the release and the features that the cluster begins with.
-func formatRelease(o *offline.FormatOptions, a storageArguments) (offline.Release, error) {
-	release := offline.LatestRelease()
-	var err error
-	if a.has("release-version") {
-		if release, err = offline.FindRelease(a.last("release-version")); err != nil {
-			return release, err
-		}
-	}
-	var asked []offline.FeatureLevel
-	for _, text := range a["feature"] {
-		f, err := offline.ParseFeature(text)
-		if err != nil {
-			return release, err
-		}
-		switch {
-		case f.Name == "metadata.version" && a.has("release-version"):
-			return release, errors.New("Use --release-version instead of --feature metadata.version=X to avoid ambiguity.")
-		case f.Name == "metadata.version":
-			if release, err = offline.ReleaseOf(f.Level); err != nil {
-				return release, err
-			}
-		case f.Name == "kraft.version" && f.Level == 0 && !o.StaticVoters:
-			return release, errors.New("Cannot set kraft.version to 0 if controller.quorum.voters is empty and one of the flags --standalone, --initial-controllers, or --no-initial-controllers is used. For dynamic controllers support, try removing the --feature flag for kraft.version.")
-		case f.Name == "kraft.version" && f.Level > 0 && o.StaticVoters:
-			return release, fmt.Errorf("Cannot set kraft.version to %d unless controller.quorum.voters is empty and one of the flags --standalone, --initial-controllers, or --no-initial-controllers is used. For dynamic controllers support, try using one of --standalone, --initial-controllers, or --no-initial-controllers and removing controller.quorum.voters.", f.Level)
-		}
-		asked = append(asked, f)
-	}
-	o.Features, err = offline.InitialFeatures(release, asked)
-	return release, err
 }
 
 // bootstrapText is the records of the first snapshot as Kafka prints them.
