@@ -250,7 +250,7 @@ func (c *checker) segment(base int64, beside map[string]bool, last bool) error {
 	seg := segment.New(c.handles, c.dir, base)
 	defer seg.Close()
 	name := segment.FileName(base, segment.LogSuffix)
-	f, err := seg.Log.AcquireExisting()
+	f, err := seg.Log.Acquire()
 	if err != nil {
 		return err
 	}

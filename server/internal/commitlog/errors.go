@@ -61,6 +61,14 @@ func (e *classed) Unwrap() []error {
 	return []error{ErrIO, kafka.KafkaStorageError, e.cause}
 }
 
+// DamageOf returns err as an ErrDamaged when it says that files of a log were taken away, nil when it says anything else.
+func DamageOf(err error) error {
+	if !isMissing(err) {
+		return nil
+	}
+	return ioError(err)
+}
+
 // isMissing reports whether an error says that a file or directory is not there: somebody took it away, and the log
 // that it belongs to is damaged. The disk has answered, and other logs on it are well.
 func isMissing(err error) bool {

@@ -138,7 +138,7 @@ func (f *Flush) LooseRuns(yield func(i int, r Run) bool) {
 
 // ReadRun reads the bytes of a run.
 func (f *Flush) ReadRun(i int, r Run, into []byte) error {
-	file, err := f.part(i).seg.Log.AcquireExisting()
+	file, err := f.part(i).seg.Log.Acquire()
 	if err != nil {
 		return err
 	}

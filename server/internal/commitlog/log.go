@@ -684,26 +684,32 @@ func (l *Log) abandon(h *hot) {
 
 // Delete renames the directory so that the partition is gone, and returns where it is now: its removal is up to the
 // caller, after file.delete.delay.ms. Readers that hold ranges go on. The rename is durable when the parent directory
-// is synced.
+// is synced. renamed is "" when somebody took the directory away before.
 func (l *Log) Delete(now time.Time) (renamed string, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	dir := l.Dir()
 	renamed = path.Join(path.Dir(dir), DeleteDirName(l.tp))
-	if err := l.fs().Rename(dir, renamed); err != nil {
+	err = l.fs().Rename(dir, renamed)
+	if isMissing(err) {
+		renamed, err = "", nil
+	}
+	if err != nil {
 		return "", l.fail("rename the directory for deletion", err)
 	}
 	l.view.Lock()
 	defer l.view.Unlock()
-	l.dir = renamed
+	if renamed != "" {
+		l.dir = renamed
+	}
 	l.generation++
 	l.closed = true
 	if h := l.hot; h != nil {
 		for _, s := range h.segs {
-			s.Moved(renamed)
+			s.Moved(l.dir)
 		}
 		for _, d := range h.doomed {
-			d.seg.Moved(renamed)
+			d.seg.Moved(l.dir)
 		}
 		l.drop(h)
 	}

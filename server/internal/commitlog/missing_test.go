@@ -3,6 +3,7 @@ package commitlog
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"path"
 	"testing"
 
@@ -123,5 +124,24 @@ func TestScrubMissesASegment(t *testing.T) {
 	}
 	if _, err := l.Read(1, 1, 4, true); kafka.CodeOf(err) != kafka.CorruptMessage {
 		t.Errorf("read: %v", err)
+	}
+}
+
+// An append to a segment that somebody took away makes no new file, which would lack what was acknowledged.
+func TestAppendToAMissingSegment(t *testing.T) {
+	disk := vfs.NewMem()
+	l := newTestLog(t, disk, testConfig())
+	mustAppend(t, l, plain(t0.UnixMilli(), "acknowledged"), 0, t0)
+	mustFlush(t, l)
+	for _, s := range l.hot.segs {
+		s.Close() // as when other files need the room
+	}
+	removeSegment(t, disk, 0)
+	_, err := l.Append(plain(0, "v").batch(), AppendOptions{Origin: Client, ProduceVersion: 12}, t0)
+	if !errors.Is(err, ErrDamaged) || errors.Is(err, ErrIO) || kafka.CodeOf(err) != kafka.KafkaStorageError {
+		t.Errorf("append: %v", err)
+	}
+	if _, err := disk.Stat(path.Join(testDir, segment.FileName(0, segment.LogSuffix))); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the file is there again: %v", err)
 	}
 }

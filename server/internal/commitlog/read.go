@@ -160,7 +160,7 @@ func (l *Log) read(offset int64, maxBytes int, limit int64, minOne bool) (Slice,
 	if stop <= position {
 		return s, nil
 	}
-	f, err := seg.Log.AcquireExisting()
+	f, err := seg.Log.Acquire()
 	if err != nil {
 		return s, err
 	}

@@ -551,7 +551,7 @@ func (l *Log) tail(seg *segment.Segment) (next int64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	f, err := seg.Log.AcquireExisting()
+	f, err := seg.Log.Acquire()
 	if err != nil {
 		return 0, ioError(err)
 	}

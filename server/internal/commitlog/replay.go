@@ -71,7 +71,7 @@ func eachHeaderIn(seg *segment.Segment, from, to int64, fn func(b *segment.Batch
 			return err
 		}
 	}
-	f, err := seg.Log.AcquireExisting()
+	f, err := seg.Log.Acquire()
 	if err != nil {
 		return err
 	}

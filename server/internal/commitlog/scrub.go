@@ -196,7 +196,7 @@ func (l *Log) sound(offset, limit int64) (int64, error) {
 }
 
 func (l *Log) scrubSegment(ctx context.Context, limiter Limiter, seg *segment.Segment, ch *chain, flushed int64) (found []error, err error) {
-	f, err := seg.Log.AcquireExisting()
+	f, err := seg.Log.Acquire()
 	if err != nil {
 		return nil, err
 	}

@@ -106,7 +106,7 @@ func (s *spill) find(f io.ReaderAt, id int64, b []byte) (at, free int, err error
 
 // take returns a producer and forgets it; nil when it is not there.
 func (s *spill) take(id int64) (*producer, error) {
-	f, err := s.h.Acquire()
+	f, err := s.h.AcquireOrCreate()
 	if err != nil {
 		return nil, err
 	}
@@ -132,7 +132,7 @@ func (s *spill) put(p *producer) error {
 			return err
 		}
 	}
-	f, err := s.h.Acquire()
+	f, err := s.h.AcquireOrCreate()
 	if err != nil {
 		return err
 	}
@@ -165,7 +165,7 @@ func (s *spill) rehash(slots int) error {
 	old := *s
 	s.slots, s.used, s.gone = slots, 0, 0
 	s.h = s.handles.NewHandle(s.path + ".new")
-	f, err := s.h.Acquire()
+	f, err := s.h.AcquireOrCreate()
 	if err == nil {
 		if err = f.Truncate(0); err == nil {
 			err = f.Truncate(int64(slots) * spillSlotBytes)
@@ -210,7 +210,7 @@ func (s *spill) scan(fn func(at int64, p *producer, w io.WriterAt) error) error 
 	if s.h == nil || s.used == 0 {
 		return nil
 	}
-	f, err := s.h.Acquire()
+	f, err := s.h.AcquireOrCreate()
 	if err != nil {
 		return err
 	}

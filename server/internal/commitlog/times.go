@@ -72,7 +72,7 @@ func (l *Log) searchTime(seg *segment.Segment, ts, start int64) (at TimestampOff
 	if err != nil {
 		return fail(err)
 	}
-	f, err := seg.Log.AcquireExisting()
+	f, err := seg.Log.Acquire()
 	if err != nil {
 		return fail(err)
 	}

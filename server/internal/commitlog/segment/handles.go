@@ -67,7 +67,7 @@ type Handle struct {
 	prev, next *Handle
 }
 
-// NewHandle returns the handle of a file, which is not touched; the first Acquire creates it when it is missing.
+// NewHandle returns the handle of a file, which is not touched.
 func (hs *Handles) NewHandle(path string) *Handle { return &Handle{cache: hs, path: path} }
 
 // Path is where the file is now.
@@ -90,12 +90,12 @@ func (h *Handle) pushTo(ring *Handle) {
 	ring.next = h
 }
 
-// Acquire opens the file if need be and pins it until Release: for reading and writing, and it is created when it
-// does not exist.
-func (h *Handle) Acquire() (vfs.File, error) { return h.acquire(os.O_RDWR | os.O_CREATE) }
+// Acquire opens the file if need be and pins it until Release, for reading and writing. One that is missing is
+// fs.ErrNotExist: somebody took it away, and a new one in its place would lack what it held.
+func (h *Handle) Acquire() (vfs.File, error) { return h.acquire(os.O_RDWR) }
 
-// AcquireExisting is Acquire for a file that must be there already: a missing one is fs.ErrNotExist.
-func (h *Handle) AcquireExisting() (vfs.File, error) { return h.acquire(os.O_RDWR) }
+// AcquireOrCreate is Acquire for a file that may not be there yet.
+func (h *Handle) AcquireOrCreate() (vfs.File, error) { return h.acquire(os.O_RDWR | os.O_CREATE) }
 
 func (h *Handle) acquire(flag int) (vfs.File, error) {
 	if f, err := h.pin(); f != nil || err != nil {
@@ -192,7 +192,7 @@ func (h *Handle) MarkClean() {
 
 // Sync makes what was written durable. A failed sync is final for the handle.
 func (h *Handle) Sync() error {
-	f, err := h.AcquireExisting()
+	f, err := h.Acquire()
 	if err != nil {
 		return err
 	}

@@ -54,7 +54,7 @@ func (x *index) load() error {
 	if x.loaded {
 		return nil
 	}
-	f, err := x.h.AcquireExisting()
+	f, err := x.h.Acquire()
 	if isNotExist(err) {
 		x.loaded = true
 		return nil
@@ -155,7 +155,7 @@ func (x *index) store() error {
 	if len(tail) == 0 {
 		return nil
 	}
-	f, err := x.h.Acquire()
+	f, err := x.h.AcquireOrCreate()
 	if err != nil {
 		return err
 	}
@@ -181,7 +181,7 @@ func (x *index) seal() error {
 	x.mu.Lock()
 	want := int64(x.stored) * int64(x.width)
 	x.mu.Unlock()
-	f, err := x.h.Acquire()
+	f, err := x.h.AcquireOrCreate()
 	if err != nil {
 		return err
 	}
@@ -234,7 +234,7 @@ func (x *index) truncate(n int) error {
 			x.tail = x.tail[:keep]
 		}
 	} else {
-		f, err := x.h.AcquireExisting()
+		f, err := x.h.Acquire()
 		if err != nil {
 			return err
 		}
@@ -250,7 +250,7 @@ func (x *index) truncate(n int) error {
 	case len(x.tail) > 0:
 		copy(x.last[:], x.tail[len(x.tail)-x.width:])
 	case x.stored > 0:
-		f, err := x.h.AcquireExisting()
+		f, err := x.h.Acquire()
 		if err != nil {
 			return err
 		}
@@ -267,7 +267,7 @@ func (x *index) reset() error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.stored, x.tail, x.loaded, x.last = 0, x.tail[:0], true, [16]byte{}
-	f, err := x.h.AcquireExisting()
+	f, err := x.h.Acquire()
 	if isNotExist(err) {
 		return nil
 	}
@@ -310,7 +310,7 @@ func (x *index) search(after func(entry []byte) bool) (e [16]byte, at int, err e
 		return e, -1, nil
 	}
 
-	f, err := x.h.AcquireExisting()
+	f, err := x.h.Acquire()
 	if err != nil {
 		return e, -1, err
 	}
@@ -365,7 +365,7 @@ func (x *index) each(fn func(i int, entry []byte) bool) error {
 	stored, tail := x.stored, append([]byte(nil), x.tail...)
 	x.mu.Unlock()
 	if stored > 0 {
-		f, err := x.h.AcquireExisting()
+		f, err := x.h.Acquire()
 		if err != nil {
 			return err
 		}

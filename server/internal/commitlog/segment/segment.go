@@ -63,7 +63,7 @@ func New(handles *Handles, dir string, base int64) *Segment {
 // preallocate is how many bytes to reserve on the disk, 0 for none.
 func Create(handles *Handles, dir string, base int64, preallocate int64, now time.Time) (*Segment, error) {
 	s := New(handles, dir, base)
-	f, err := s.Log.Acquire()
+	f, err := s.Log.AcquireOrCreate()
 	if err != nil {
 		return nil, err
 	}
@@ -213,7 +213,7 @@ func (s *Segment) FirstTimestamp() (int64, error) {
 	if size == 0 {
 		return -1, nil
 	}
-	f, err := s.Log.AcquireExisting()
+	f, err := s.Log.Acquire()
 	if err != nil {
 		return -1, err
 	}
@@ -418,7 +418,7 @@ func (s *Segment) Find(offset int64, size int64) (b Batch, ok bool, err error) {
 	if err != nil {
 		return b, false, err
 	}
-	f, err := s.Log.AcquireExisting()
+	f, err := s.Log.Acquire()
 	if err != nil {
 		return b, false, err
 	}
@@ -443,7 +443,7 @@ func (s *Segment) Find(offset int64, size int64) (b Batch, ok bool, err error) {
 // itself a boundary, and such that no batch before it ends at or behind offset limit. next is the offset behind the
 // last batch in between; -1 when there is none. first is the batch at from, when there is one.
 func (s *Segment) Boundary(from, max, size, limit int64) (position, next int64, first Batch, err error) {
-	f, err := s.Log.AcquireExisting()
+	f, err := s.Log.Acquire()
 	if err != nil {
 		return from, -1, first, err
 	}

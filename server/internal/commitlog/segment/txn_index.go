@@ -92,7 +92,7 @@ func (x *TxnIndex) Append(t AbortedTxn) error {
 	if err := x.load(); err != nil {
 		return err
 	}
-	f, err := x.h.Acquire()
+	f, err := x.h.AcquireOrCreate()
 	if err != nil {
 		return err
 	}
@@ -115,7 +115,7 @@ func (x *TxnIndex) All() ([]AbortedTxn, error) {
 	if err != nil || size == 0 {
 		return nil, err
 	}
-	f, err := x.h.AcquireExisting()
+	f, err := x.h.Acquire()
 	if err != nil {
 		return nil, err
 	}
@@ -184,7 +184,7 @@ func (x *TxnIndex) Reset() error {
 func (x *TxnIndex) cut(size int64) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	f, err := x.h.AcquireExisting()
+	f, err := x.h.Acquire()
 	if isNotExist(err) {
 		x.size = 0
 		return nil
