@@ -27,6 +27,12 @@ func (m *Manager) Apply(image *metadata.Image, delta *metadata.Delta) {
 		m.setStraysAside()
 		m.loaded = nil
 		for _, d := range m.dirs {
+			for log := range d.missing { // deleted or moved away while the node was down
+				d.sync.end(log, nil)
+			}
+			d.missing = nil
+		}
+		for _, d := range m.dirs {
 			d.janitor.start()
 		}
 		return
@@ -166,7 +172,7 @@ func (m *Manager) host(fresh []*Partition, now *metadata.Topic) {
 	var made []*Partition
 	for _, p := range fresh {
 		part := now.Partitions[p.index]
-		if !m.adopt(p) {
+		if !m.adopt(p) && !m.miss(p) {
 			assigned, _ := part.Directory(m.nodeID)
 			d, err := m.place(assigned)
 			if err != nil {
@@ -190,11 +196,45 @@ func (m *Manager) host(fresh []*Partition, now *metadata.Topic) {
 	inParallel(len(made), min(hostAtOnce, 1+len(made)/8), func(i int) { m.create(made[i]) })
 }
 
+// miss reports whether a replica for which there is no log had one, in which records were acknowledged: somebody took it
+// away. Then it is offline rather than empty.
+func (m *Manager) miss(p *Partition) bool {
+	for _, d := range m.dirs {
+		if floor, known := d.missing[p.key()]; known {
+			p.dir = d
+			d.lack(p, floor)
+			return true
+		}
+	}
+	return false
+}
+
+// lack takes a replica offline whose log was taken away while the node was down.
+func (d *logDir) lack(p *Partition, floor int64) {
+	delete(d.missing, p.key())
+	d.noteUnopened(p.key(), floor)
+	d.damage.Add(1)
+	d.log.Error(lostAdvice, "partition", p.tp(), "dir", d.path(p.tp().String()), "acknowledged_to", floor)
+}
+
 // adopt gives a replica the log that Load found for it.
 func (m *Manager) adopt(p *Partition) bool {
 	l, ok := m.loaded[p.tp()]
 	if !ok {
 		return false
+	}
+	if l.id.IsZero() && l.log == nil && !l.damagedID { // it goes by its name, damaged as it is
+		l.id = p.topic.id
+		key := kafka.TopicIDPartition{Partition: p.index}
+		floor := max(l.dir.floorUnopened(key), l.dir.missing[p.key()])
+		l.dir.forgetUnopened(key)
+		l.dir.noteUnopened(p.key(), floor)
+	}
+	if floor := l.dir.missing[p.key()]; l.id.IsZero() && l.log != nil && floor > l.log.EndOffset() {
+		delete(m.loaded, p.tp())
+		p.dir = l.dir
+		l.dir.lack(p, floor) // all that it held was taken away, and its partition.metadata
+		return true
 	}
 	if l.id.IsZero() && l.log != nil && !l.damagedID {
 		// A directory from before topics had ids (KIP-516), or one whose partition.metadata the last crash took
@@ -210,6 +250,14 @@ func (m *Manager) adopt(p *Partition) bool {
 	}
 	delete(m.loaded, p.tp())
 	p.dir, p.log = l.dir, l.log
+	for _, d := range m.dirs {
+		if _, known := d.missing[p.key()]; known { // it goes by its name, or somebody moved it to another directory
+			delete(d.missing, p.key())
+			if d != p.dir {
+				d.sync.end(p.key(), nil)
+			}
+		}
+	}
 	if p.log != nil {
 		p.log.SetConfig(p.topic.settings.Load().log)
 		p.high.Store(min(max(l.high, p.log.StartOffset()), p.log.EndOffset()))
@@ -269,13 +317,14 @@ func (m *Manager) remove(p *Partition, wake *wakes) {
 		return
 	}
 	d.forgetName(p.tp())
+	d.sync.end(p.key(), p)
 	var renamed string
 	var err error
 	if p.log != nil {
 		renamed, err = p.log.Delete(time.Now())
 	} else { // damaged, or never made
 		renamed = d.path(commitlog.DeleteDirName(p.tp()))
-		d.forgetUnopened(kafka.TopicIDPartition{TopicID: p.topic.id, Partition: p.index})
+		d.forgetUnopened(p.key())
 		if err = d.fs.Rename(d.path(p.tp().String()), renamed); errors.Is(err, fs.ErrNotExist) {
 			return
 		}
@@ -284,8 +333,11 @@ func (m *Manager) remove(p *Partition, wake *wakes) {
 		d.fail(fmt.Errorf("delete %s: %w", p.tp(), err))
 		return
 	}
-	d.sync.dirChanged()
 	d.pointMoved()
+	if renamed == "" {
+		return // somebody took the directory away before
+	}
+	d.sync.dirChanged()
 	d.janitor.doom(renamed, p.topic.settings.Load().log.FileDeleteDelay)
 }
 
@@ -299,19 +351,29 @@ func (m *Manager) setStraysAside() {
 
 // setAside renames one log's directory to a stray's.
 func (d *logDir) setAside(tp kafka.TopicPartition, l loadedLog) {
-	if l.log == nil || d.offline.Load() {
+	if d.offline.Load() {
 		return
 	}
-	if _, err := l.log.Close(time.Now()); err != nil {
+	log := kafka.TopicIDPartition{TopicID: l.id, Partition: tp.Partition}
+	if l.log == nil {
+		d.forgetUnopened(log)
+	} else if _, err := l.log.Close(time.Now()); err != nil {
 		d.log.Warn("a stray log did not close cleanly", "partition", tp, "err", err)
 	}
 	from := d.path(tp.String())
 	to := d.path(commitlog.StrayDirName(tp))
 	if err := d.fs.Rename(from, to); err != nil {
+		if d.isOfOneLog(err) {
+			d.forgetName(tp) // there is nothing to set aside
+			return
+		}
 		d.fail(fmt.Errorf("set %s aside: %w", from, err))
 		return
 	}
 	d.forgetName(tp)
+	if !l.id.IsZero() {
+		d.sync.end(log, nil)
+	}
 	d.sync.dirChanged()
 	d.log.Warn("a log that the cluster does not place on this node was set aside; delete the directory when nothing in it is needed", "partition", tp, "topic_id", l.id, "dir", to)
 }

@@ -152,7 +152,7 @@ func (d *logDir) savePoints() {
 		}
 	}
 	for p := range d.hosted() {
-		if p.log.EndOffset() > p.log.Flushed() {
+		if p.log.EndOffset() > p.log.Flushed() && p.damage.Load() != damageLost {
 			d.sync.add(p)
 			again = true
 		}
@@ -178,7 +178,7 @@ func (d *logDir) preparePoints() (again bool, err error) {
 		if d.offline.Load() {
 			return false, nil
 		}
-		if p.log.RecoveryPoint() >= p.log.Flushed() {
+		if p.log.RecoveryPoint() >= p.log.Flushed() || p.damage.Load() == damageLost {
 			continue
 		}
 		again = true
@@ -194,6 +194,12 @@ func (d *logDir) preparePoints() (again bool, err error) {
 		}
 		if _, err := p.log.PrepareCheckpoint(); err != nil {
 			if p.currentRole().gone {
+				continue
+			}
+			if d.isOfOneLog(err) {
+				wake := newWakes()
+				p.lose(err, wake)
+				wake.run()
 				continue
 			}
 			return again, err

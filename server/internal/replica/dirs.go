@@ -58,6 +58,10 @@ type logDir struct {
 	unopenedMu sync.Mutex
 	unopened   map[kafka.TopicIDPartition]int64
 
+	// missing are the logs that the floor knows to have held records and that have no directory, until the first image says
+	// what became of them. Only Load and Apply touch it.
+	missing map[kafka.TopicIDPartition]int64
+
 	// tasks are the timers' functions and background loops under way; closing refuses new ones.
 	tasksMu sync.Mutex
 	tasks   sync.WaitGroup

@@ -349,7 +349,7 @@ func (p *Partition) readFailed(err error) error {
 
 // tellDamage says in the broker's log, once, that the partition cannot be used because its log is damaged.
 func (p *Partition) tellDamage(err error) {
-	if !errors.Is(err, commitlog.ErrDamaged) || p.toldDamage.Swap(true) {
+	if !errors.Is(err, commitlog.ErrDamaged) || !p.damage.CompareAndSwap(damageNone, damageTold) {
 		return
 	}
 	p.dir.damage.Add(1)

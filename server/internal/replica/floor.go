@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"sync"
@@ -39,6 +40,10 @@ const floorFile = "millrace-durable-floor"
 // All numbers are big-endian. Sixteen entries fill a sector, so an entry is never torn in two by a sector that was
 // written and one that was not; each has a checksum of its own, and a bad one costs itself alone. For one replica
 // the last good entry holds.
+//
+// An entry whose offset is negative ends a replica: it was deleted or moved away, and none of the entries before holds. It
+// says -1-run: what the journal of small appends has of the replica in that run and in those before it is of no use
+// either, for the replica may come back under the same id (journal.go).
 const (
 	floorMagic      = "MRFLOOR\x00"
 	floorVersion    = 1
@@ -62,6 +67,8 @@ type floor struct {
 	dirty atomic.Bool
 	// compacted is the size after the last rewrite.
 	compacted int64
+	// ended are the replicas that were ended while a run of the journal had bytes of them, with that run.
+	ended map[kafka.TopicIDPartition]uint64
 }
 
 // openFloor reads the journal of a directory, and begins a new one in its place when begin is called. Entries that
@@ -76,6 +83,7 @@ func openFloor(fsys vfs.FS, dir string) (f *floor, floors map[kafka.TopicIDParti
 		return nil, nil, 0, err
 	}
 	floors, bad, err = parseFloors(data)
+	f.ended = parseEnded(data)
 	return f, floors, bad, err
 }
 
@@ -109,6 +117,30 @@ func parseFloors(data []byte) (floors map[kafka.TopicIDPartition]int64, bad int,
 	} else {
 		bad++ // the entries check themselves, and their size has never been another
 	}
+	bad += eachFloor(data, func(log kafka.TopicIDPartition, flushed int64) {
+		if floors[log] = flushed; flushed < 0 {
+			delete(floors, log)
+		}
+	})
+	return floors, bad, nil
+}
+
+// parseEnded returns the replicas that a journal ends, with the last run that may have bytes of them.
+func parseEnded(data []byte) map[kafka.TopicIDPartition]uint64 {
+	ended := map[kafka.TopicIDPartition]uint64{}
+	eachFloor(data, func(log kafka.TopicIDPartition, flushed int64) {
+		if flushed < -1 {
+			ended[log] = uint64(-1 - flushed)
+		}
+	})
+	return ended
+}
+
+// eachFloor yields the entries that check, and counts those that do not.
+func eachFloor(data []byte, do func(log kafka.TopicIDPartition, flushed int64)) (bad int) {
+	if len(data) < floorHeaderSize {
+		return 0
+	}
 	for rest := data[floorHeaderSize:]; len(rest) >= floorEntrySize; rest = rest[floorEntrySize:] {
 		e := rest[:floorEntrySize]
 		if crc32.Checksum(e[:28], castagnoli) != binary.BigEndian.Uint32(e[28:]) {
@@ -116,9 +148,9 @@ func parseFloors(data []byte) (floors map[kafka.TopicIDPartition]int64, bad int,
 			continue
 		}
 		key := kafka.TopicIDPartition{TopicID: kafka.TopicID(e[:16]), Partition: int32(binary.BigEndian.Uint32(e[16:]))}
-		floors[key] = int64(binary.BigEndian.Uint64(e[20:]))
+		do(key, int64(binary.BigEndian.Uint64(e[20:])))
 	}
-	return floors, bad, nil
+	return bad
 }
 
 func appendFloorHeader(b []byte) []byte {
@@ -146,24 +178,55 @@ func (f *floor) add(p *Partition, flushed int64) {
 // write appends the floors of the round to the journal. They are in the file when it returns, and on the disk with
 // the next sync.
 func (f *floor) write() error {
-	err := f.append(f.batch)
+	if len(f.batch) == 0 {
+		return nil
+	}
+	err := f.append(func([]byte) []byte { return f.batch })
 	f.batch = f.batch[:0]
 	return err
 }
 
-// append appends entries to the journal.
-func (f *floor) append(entries []byte) error {
+// append appends what add makes to the journal: made under mu, so that no entry of a replica follows the one that ends it.
+func (f *floor) append(add func(b []byte) []byte) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	entries := add(nil)
 	if len(entries) == 0 {
 		return nil
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
 	if _, err := f.file.WriteAt(entries, f.size); err != nil {
 		return fmt.Errorf("write the durable floor: %w", err)
 	}
 	f.size += int64(len(entries))
 	f.dirty.Store(true)
 	return nil
+}
+
+// end ends replicas, durably.
+func (f *floor) end(replicas []endedReplica) error {
+	err := f.append(func(b []byte) []byte {
+		for _, r := range replicas {
+			b = appendFloor(b, r.log.TopicID, r.log.Partition, -1-int64(r.run))
+			if r.run > 0 {
+				if f.ended == nil {
+					f.ended = map[kafka.TopicIDPartition]uint64{}
+				}
+				f.ended[r.log] = r.run
+			}
+		}
+		return b
+	})
+	if err != nil {
+		return err
+	}
+	return f.sync()
+}
+
+// runsAre says which run of the journal is the oldest that a start may find.
+func (f *floor) runsAre(oldest uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	maps.DeleteFunc(f.ended, func(_ kafka.TopicIDPartition, run uint64) bool { return run < oldest })
 }
 
 // unsynced waits for no sync: whoever asks may hold what appends need.
@@ -188,7 +251,11 @@ func (f *floor) sync() error {
 func (f *floor) rewrite(live func(b []byte) []byte) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	data := live(appendFloorHeader(nil))
+	data := appendFloorHeader(nil)
+	for log, run := range f.ended {
+		data = appendFloor(data, log.TopicID, log.Partition, -1-int64(run))
+	}
+	data = live(data)
 	tmp := f.path + ".tmp"
 	file, err := f.fs.OpenFile(tmp, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o644)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/millrace-io/millrace/kafka"
 	"github.com/millrace-io/millrace/server/internal/commitlog"
 	"github.com/millrace-io/millrace/server/internal/vfs"
 )
@@ -53,6 +54,13 @@ type journal struct {
 	next   uint32 // sequence of the next frame
 	uses   uint32 // counts runs: Partition.journaled names the last one that a partition is in
 	frame  []byte
+	// above is a number that the floor's file has of an earlier process: every run's is greater.
+	above uint64
+	// runs are the last ones, the newest first: a start finds one of the last two that used each half.
+	runs [4]uint64
+	// barred are replicas that the run has bytes of from before they were deleted or moved away: should they come back,
+	// they wait for the next run.
+	barred map[kafka.TopicIDPartition]struct{}
 	limit  int64 // of a half: journalHalf, but in tests
 	// frames counts what was written, for tests and metrics.
 	frames atomic.Int64
@@ -117,6 +125,9 @@ func (j *journal) choose(items []syncItem) (chosen int) {
 	for i := range items {
 		it := &items[i]
 		n, ok := it.flush.Loose()
+		if _, barred := j.barred[it.partition.key()]; barred {
+			continue
+		}
 		if !ok || n == 0 || n > share {
 			continue
 		}
@@ -160,8 +171,12 @@ func (j *journal) makeRoom(n int64) bool {
 			return false
 		}
 		j.at, h = 1-j.at, other
-		j.run, j.next, j.uses = max(j.run+1, uint64(time.Now().UnixNano())), 0, j.uses+1
+		j.run, j.next, j.uses = max(j.run+1, j.above+1, uint64(time.Now().UnixNano())), 0, j.uses+1
 		h.used, h.parts = 0, h.parts[:0]
+		copy(j.runs[1:], j.runs[:])
+		j.runs[0] = j.run
+		clear(j.barred)
+		j.dir.floor.runsAre(j.runs[len(j.runs)-1])
 	}
 	if grows := h.used + n - h.size; grows > 0 {
 		return j.dir.room.admit(int(grows)) == nil
@@ -190,22 +205,60 @@ func (j *journal) drain(h *half) bool {
 
 // syncJournaled makes the logs themselves durable, with their floors: from then on nothing rests on the journal.
 func (d *logDir) syncJournaled(parts []*Partition) error {
-	floors := make([]byte, 0, len(parts)*floorEntrySize)
-	for _, p := range parts {
+	floors := make([]int64, len(parts))
+	for i, p := range parts {
 		// What is flushed now lies in the file or in the journal, and the sync that follows covers both.
-		floors = appendFloor(floors, p.topic.id, p.index, p.log.Flushed())
+		floors[i] = p.log.Flushed()
 	}
 	errs := make([]error, len(parts))
 	inParallel(len(parts), drainsAtOnce, func(i int) { errs[i] = parts[i].log.SyncFiles() })
+	wake := newWakes()
+	defer wake.run()
 	for i, err := range errs {
-		if err != nil && !parts[i].currentRole().gone {
+		switch {
+		case err == nil || parts[i].currentRole().gone:
+		case d.isOfOneLog(err):
+			parts[i].lose(err, wake) // its floor says what is missing
+		default:
 			return err
 		}
 	}
-	if err := d.floor.append(floors); err != nil {
+	err := d.floor.append(func(b []byte) []byte {
+		for i, p := range parts {
+			if !p.currentRole().gone {
+				b = appendFloor(b, p.topic.id, p.index, floors[i])
+			}
+		}
+		return b
+	})
+	if err != nil {
 		return err
 	}
 	return d.floor.sync()
+}
+
+// endedReplica is a replica that was deleted or moved away; run is the last one of the journal that may have bytes of it, 0
+// for none.
+type endedReplica struct {
+	log kafka.TopicIDPartition
+	run uint64
+}
+
+// end makes the floor and the journal count for nothing for replicas that are no more.
+func (j *journal) end(gone []goneReplica) error {
+	ended := make([]endedReplica, 0, len(gone))
+	for _, g := range gone {
+		e := endedReplica{log: g.log}
+		if g.partition != nil && g.partition.journaled != 0 {
+			e.run = j.run
+			if j.barred == nil {
+				j.barred = map[kafka.TopicIDPartition]struct{}{}
+			}
+			j.barred[g.log] = struct{}{}
+		}
+		ended = append(ended, e)
+	}
+	return j.dir.floor.end(ended)
 }
 
 // write makes the chosen items of a round durable, with one sync. When the disk has no room for it, or a log cannot be

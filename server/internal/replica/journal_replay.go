@@ -108,9 +108,17 @@ func readJournal(fsys vfs.FS, dir, into string) (r *replay, bad int, err error) 
 	slices.SortStableFunc(frames, func(a, b journalFrameView) int {
 		return cmp.Or(cmp.Compare(a.run, b.run), cmp.Compare(a.sequence, b.sequence))
 	})
+	data, err := vfs.ReadFile(fsys, path.Join(dir, floorFile))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, bad, err
+	}
+	ended := parseEnded(data)
 	r = &replay{fs: fsys, dir: into, ids: map[kafka.TopicPartition]kafka.TopicID{}, runs: map[replayFile][]journalEntry{}, ends: map[kafka.TopicIDPartition]int64{}}
 	for _, f := range frames {
 		for _, e := range f.entries {
+			if run, over := ended[kafka.TopicIDPartition{TopicID: e.id, Partition: e.partition.Partition}]; over && f.run <= run {
+				continue
+			}
 			if err := r.take(e); err != nil {
 				return nil, bad, err
 			}

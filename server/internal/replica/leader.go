@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"errors"
 	"time"
 
 	"github.com/millrace-io/millrace/internal/record"
@@ -161,6 +162,12 @@ func (p *Partition) appendFailed(e *AppendEntry, info commitlog.AppendInfo, err 
 		return p.dir.fullError()
 	case isIO(err):
 		p.dir.fail(err)
+		return p.offlineError()
+	}
+	if errors.Is(err, commitlog.ErrDamaged) && p.log.Err() != nil {
+		wake := newWakes()
+		p.lose(err, wake)
+		wake.run()
 		return p.offlineError()
 	}
 	p.tellDamage(err)

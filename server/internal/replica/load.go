@@ -115,13 +115,17 @@ func (d *logDir) load(ctx context.Context, p *progress) (map[kafka.TopicPartitio
 	if err != nil {
 		return nil, err
 	}
-	// The journal begins anew with what was found: floors above the recovery points, of logs that are there.
+	d.noteMissing(floors, found)
+	// The floor begins anew with what was found, and with what was missed.
 	err = d.room.withReserve(func() error {
 		return floor.rewrite(func(b []byte) []byte {
 			for tp, l := range found {
-				if l.log != nil && l.log.Flushed() > l.log.StartOffset() && !d.clean {
+				if l.log != nil && l.log.Flushed() > l.log.StartOffset() {
 					b = appendFloor(b, l.id, tp.Partition, l.log.Flushed())
 				}
+			}
+			for log, floor := range d.missing {
+				b = appendFloor(b, log.TopicID, log.Partition, floor)
 			}
 			return d.appendUnopened(b)
 		})
@@ -132,8 +136,29 @@ func (d *logDir) load(ctx context.Context, p *progress) (map[kafka.TopicPartitio
 	if err != nil {
 		return nil, err
 	}
+	for _, run := range floor.ended {
+		d.journal.above = max(d.journal.above, run)
+	}
+	floor.ended = nil // with the journal
 	d.floor = floor
 	return found, nil
+}
+
+// noteMissing notes the logs that held records when they were last heard of and that have no directory now. After a
+// start from a manifest there are none to look for: a log of it whose files are gone is missed at its first use.
+func (d *logDir) noteMissing(floors map[kafka.TopicIDPartition]int64, found map[kafka.TopicPartition]loadedLog) {
+	if d.fromManifest {
+		return
+	}
+	d.missing = map[kafka.TopicIDPartition]int64{}
+	for log, floor := range floors {
+		if floor > 0 && !log.TopicID.IsZero() {
+			d.missing[log] = floor
+		}
+	}
+	for tp, l := range found {
+		delete(d.missing, kafka.TopicIDPartition{TopicID: l.id, Partition: tp.Partition})
+	}
 }
 
 // replay brings the logs up to what the journal has of them, and the floors with them.
@@ -294,6 +319,9 @@ func (d *logDir) options(tp kafka.TopicPartition, id kafka.TopicID) commitlog.Op
 // damageAdvice is what the broker's log says of a log that cannot be opened.
 const damageAdvice = "a log is damaged below what was acknowledged; the partition is offline and nothing was cut. Restore its directory from a copy, or run `millrace log check` on it and decide what to give up"
 
+// lostAdvice is what it says of a log whose files were taken away.
+const lostAdvice = "files of a log were taken away and the partition is offline; the other partitions are served. Restore its directory from a copy and restart the node, or delete the topic"
+
 // openLog opens one log. A damaged one is no error: it stays closed, its partition is offline and the log says what
 // to do. An error is one of the disk.
 func (d *logDir) openLog(tp kafka.TopicPartition, points, starts map[kafka.TopicPartition]int64, floors map[kafka.TopicIDPartition]int64) (loadedLog, error) {
@@ -370,6 +398,13 @@ func (d *logDir) noteUnopened(log kafka.TopicIDPartition, floor int64) {
 		d.unopened = map[kafka.TopicIDPartition]int64{}
 	}
 	d.unopened[log] = floor
+}
+
+// floorUnopened returns the floor of one of them.
+func (d *logDir) floorUnopened(log kafka.TopicIDPartition) int64 {
+	d.unopenedMu.Lock()
+	defer d.unopenedMu.Unlock()
+	return d.unopened[log]
 }
 
 // forgetUnopened forgets one that was deleted.

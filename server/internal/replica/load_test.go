@@ -146,7 +146,15 @@ func TestManifestRoundTrip(t *testing.T) {
 
 func FuzzFloor(f *testing.F) {
 	f.Add(appendFloor(appendFloor(appendFloorHeader(nil), idT, 1, 5), idU, 2, 9))
-	f.Fuzz(func(t *testing.T, data []byte) { parseFloors(data) })
+	f.Add(appendFloor(appendFloorHeader(nil), idT, 1, -1-9))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		parseFloors(data)
+		for log, run := range parseEnded(data) {
+			if run == 0 {
+				t.Errorf("%v is ended by no run", log)
+			}
+		}
+	})
 }
 
 // TestFloorEntries: the last good entry of a log holds; a bad one costs itself alone.
@@ -165,6 +173,13 @@ func TestFloorEntries(t *testing.T) {
 	b[floorHeaderSize+2*floorEntrySize+25] ^= 1
 	floors, bad, _ = parseFloors(b)
 	check(t, "a flipped bit", fmt.Sprint(floors[t0], floors[t1], floors[u0], bad), "5 6 8 1")
+	b = appendFloor(b, idT, 0, -1-9)
+	floors, _, _ = parseFloors(b)
+	_, known = floors[t0]
+	check(t, "ended", fmt.Sprint(known, parseEnded(b)[t0], len(parseEnded(b))), "false 9 1")
+	b = appendFloor(b, idT, 0, 2)
+	floors, _, _ = parseFloors(b)
+	check(t, "back again", fmt.Sprint(floors[t0], parseEnded(b)[t0]), "2 9")
 	b[9]++
 	if _, _, err = parseFloors(b); err == nil {
 		t.Error("an unknown version was read")

@@ -140,7 +140,14 @@ func parseManifest(data []byte, brokerEpoch int64) ([]manifestEntry, error) {
 func (d *logDir) closeLogs(now time.Time) error {
 	var entries []manifestEntry
 	var logs []*commitlog.Log
+	var lost []byte // the floors of logs that files are missing of
 	for p := range d.hosted() {
+		if p.damage.Load() == damageLost {
+			lost = appendFloor(lost, p.topic.id, p.index, p.log.Flushed())
+			d.noteUnopened(p.key(), p.log.Flushed())
+			p.log.Close(now) // it says why it failed, as the broker's log does
+			continue
+		}
 		entries = append(entries, manifestEntry{partition: p.tp(), id: p.topic.id})
 		logs = append(logs, p.log)
 	}
@@ -162,10 +169,13 @@ func (d *logDir) closeLogs(now time.Time) error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
+	if err := errors.Join(d.floor.append(func([]byte) []byte { return lost }), d.floor.sync()); err != nil { // before the journal goes, which may be all their floor
+		return err
+	}
 	if err := d.journal.close(true); err != nil {
 		return err
 	}
-	if n := d.countUnopened(); n > 0 {
+	if n := d.countUnopened() + len(d.missing); n > 0 {
 		d.log.Warn("the stop does not count as clean, since there are logs that could not be opened", "dir", d.Path, "logs", n)
 		return nil
 	}

@@ -39,8 +39,8 @@ type Partition struct {
 	dirty atomic.Bool
 	// journaled is the last run of its directory's journal that vouches for the log. Only rounds use it.
 	journaled uint32
-	// toldDamage is true once the broker's log has said that this log is damaged.
-	toldDamage atomic.Bool
+	// damage is what is known to be wrong with the log.
+	damage atomic.Int32
 	// touched is set by use and taken back by the janitor: a log untouched between two of its rounds cools.
 	touched atomic.Bool
 	// usedSincePoints is the same for the recovery points, and pointSize the size of the log when its own was last
@@ -50,6 +50,13 @@ type Partition struct {
 	// flushedAt is when the log was last flushed, in milliseconds; for flush.ms.
 	flushedAt atomic.Int64
 }
+
+// The values of Partition.damage.
+const (
+	damageNone int32 = iota
+	damageTold       // the broker's log has said that a part of it is refused
+	damageLost       // the partition is offline, and the broker's log has said so
+)
 
 // touch notes that the log was used.
 func (p *Partition) touch() {
@@ -92,6 +99,11 @@ func (p *Partition) currentRole() role {
 	return p.role
 }
 
+// key names the partition by its topic's id.
+func (p *Partition) key() kafka.TopicIDPartition {
+	return kafka.TopicIDPartition{TopicID: p.topic.id, Partition: p.index}
+}
+
 // minISR is what min.insync.replicas comes to: never more than there are replicas (KIP-966).
 func (r *role) minISR(s *settings) int32 { return min(s.MinISR, r.replicas) }
 
@@ -106,13 +118,18 @@ func (r *role) follows(node int32) bool {
 }
 
 // online reports whether the log can be used.
-func (p *Partition) online() bool { return p.log != nil && !p.dir.offline.Load() }
+func (p *Partition) online() bool {
+	return p.log != nil && !p.dir.offline.Load() && p.damage.Load() != damageLost
+}
 
 // usable reports whether clients can be served: online, and the log was not found damaged as a whole.
-func (p *Partition) usable() bool { return p.online() && !p.toldDamage.Load() }
+func (p *Partition) usable() bool { return p.online() && p.damage.Load() == damageNone }
 
 // offlineError is the answer of a partition whose directory or log failed.
 func (p *Partition) offlineError() error {
+	if !p.dir.offline.Load() && (p.log == nil || p.damage.Load() == damageLost) {
+		return kafka.KafkaStorageError.Errorf("partition %s is offline: its log in the directory %s is damaged or could not be made, see the log of the broker", p.tp(), p.dir.Path)
+	}
 	return kafka.KafkaStorageError.Errorf("partition %s is offline: the log directory %s failed, see the log of the broker", p.tp(), p.dir.Path)
 }
 

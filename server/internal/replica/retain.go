@@ -104,7 +104,7 @@ func (p *Partition) retain(now time.Time) (freed int64) {
 func (p *Partition) retainUnderRole(now time.Time, wake *wakes) (freed int64, err error) {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
-	if p.role.gone {
+	if p.role.gone || p.damage.Load() == damageLost {
 		return 0, nil
 	}
 	start := p.log.StartOffset()
@@ -125,7 +125,7 @@ func (j *janitor) flush() {
 	d := j.dir
 	now := time.Now().UnixMilli()
 	for p := range d.hosted() {
-		if age := now - p.flushedAt.Load(); age >= p.topic.settings.Load().log.FlushMs && p.log.EndOffset() > p.log.Flushed() {
+		if age := now - p.flushedAt.Load(); age >= p.topic.settings.Load().log.FlushMs && p.log.EndOffset() > p.log.Flushed() && p.damage.Load() != damageLost {
 			d.sync.add(p)
 		}
 	}
@@ -229,6 +229,9 @@ func (j *janitor) scrub() {
 	for p := range d.hosted() {
 		if j.ctx.Err() != nil || d.offline.Load() {
 			return
+		}
+		if p.damage.Load() == damageLost {
+			continue
 		}
 		logs++
 		err := p.log.Scrub(j.ctx, limit)

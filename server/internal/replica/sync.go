@@ -22,6 +22,8 @@ type syncer struct {
 	mu sync.Mutex
 	// dirty are the partitions to sync in the next round, each once (Partition.dirty).
 	dirty, spare []*Partition
+	// gone are replicas to end in the next round.
+	gone []goneReplica
 	// running is true while a goroutine runs rounds or is about to.
 	running bool
 	// floorDue asks for a round although no log is dirty, so that the last floor gets to the disk.
@@ -60,6 +62,12 @@ type syncer struct {
 	roundsDone, logsSynced atomic.Int64
 }
 
+// goneReplica is a replica that was deleted or moved away. partition is nil when this process never used it.
+type goneReplica struct {
+	log       kafka.TopicIDPartition
+	partition *Partition
+}
+
 type syncItem struct {
 	partition *Partition
 	flush     commitlog.Flush
@@ -68,6 +76,8 @@ type syncItem struct {
 	chosen, journaled bool
 	// gone: the log was deleted while its files were synced, and their errors mean nothing.
 	gone bool
+	// lost: files of the log were taken away, as err says. That is about this log alone.
+	lost bool
 }
 
 func (s *syncer) init() {
@@ -108,6 +118,19 @@ func (s *syncer) kick() {
 	s.start()
 }
 
+// end has the next round end a replica: what the floor and the journal have of it does not hold for one that comes back
+// under the same id. p may be nil.
+func (s *syncer) end(log kafka.TopicIDPartition, p *Partition) {
+	if s.dir.offline.Load() {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.gone = append(s.gone, goneReplica{log, p})
+	s.floorDue = true
+	s.start()
+}
+
 // start starts a goroutine for the next round, unless there is one or nothing to do. The caller holds mu.
 func (s *syncer) start() {
 	if s.running || s.closed || len(s.dirty) == 0 && !s.floorDue {
@@ -121,13 +144,20 @@ func (s *syncer) start() {
 // run runs one round, hands over to the next, and answers.
 func (s *syncer) run() {
 	s.mu.Lock()
-	round := s.dirty
+	round, gone := s.dirty, s.gone
+	s.gone = nil
 	s.dirty, s.spare = s.spare[:0], nil
 	s.byTimer, s.floorDue = s.floorDue, false
 	s.waits.Store(false)
 	s.mu.Unlock()
 
 	wake := newWakes()
+	if len(gone) > 0 && !s.dir.offline.Load() {
+		// Before anything of a replica that came back is acknowledged. The rounds before have let go of those that went.
+		if err := s.dir.journal.end(gone); err != nil {
+			s.dir.fail(err)
+		}
+	}
 	s.round(round, wake)
 	clear(round)
 
@@ -164,13 +194,17 @@ func (s *syncer) round(round []*Partition, wake *wakes) {
 	err := s.syncs(items)
 
 	now := time.Now().UnixMilli()
-	// An error of one file says what the disk is: nothing of this round counts, and the directory is over.
+	// An error of one file says what the disk is: nothing of this round counts, and the directory is over. A file that is
+	// not there says nothing of the disk.
 	for i := range items {
 		it := &items[i]
 		if err != nil {
-			it.err = err
+			it.err, it.lost = err, false
 		}
 		flushed := it.partition.log.EndFlush(it.flush, it.err)
+		if it.lost {
+			it.partition.lose(commitlog.DamageOf(it.err), wake)
+		}
 		if it.err == nil && !it.gone {
 			if !it.journaled { // the journal is a floor by itself
 				d.floor.add(it.partition, flushed)
@@ -232,10 +266,14 @@ func (s *syncer) syncAll(items []syncItem) error {
 		if it.err == nil {
 			continue
 		}
-		if !it.partition.currentRole().gone {
+		switch {
+		case it.partition.currentRole().gone:
+			it.err, it.gone = nil, true
+		case d.isOfOneLog(it.err):
+			it.lost = true
+		default:
 			return it.err
 		}
-		it.err, it.gone = nil, true
 	}
 	for _, err := range []error{s.journalErr, s.floorErr} {
 		if err != nil {
@@ -334,6 +372,29 @@ func (s *syncer) overdue() {
 		s.floorDue, s.restDue = true, false
 		s.start()
 	}
+}
+
+// isOfOneLog reports whether an error says that files of one log are missing, and the directory itself is there: somebody
+// took them away, and the disk has answered.
+func (d *logDir) isOfOneLog(err error) bool {
+	if commitlog.DamageOf(err) == nil {
+		return false
+	}
+	_, err = d.fs.Stat(d.Path)
+	return err == nil
+}
+
+// lose takes a partition offline whose files were taken away under it. The other partitions go on. wake gets those who
+// wait for it.
+func (p *Partition) lose(err error, wake *wakes) {
+	switch p.damage.Swap(damageLost) {
+	case damageLost:
+		return
+	case damageNone:
+		p.dir.damage.Add(1)
+		p.dir.log.Error(lostAdvice, "partition", p.tp(), "dir", p.log.Dir(), "err", err)
+	}
+	p.fail(kafka.KafkaStorageError, wake)
 }
 
 // close ends the rounds: what is dirty is synced by one more, and nothing is after that.

@@ -1,0 +1,256 @@
+package replica
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/millrace-io/millrace/kafka"
+	"github.com/millrace-io/millrace/server/internal/vfs"
+)
+
+// wantLost holds that partition 0 is offline, said once, and that partition 1 and the directory go on.
+func (n *node) wantLost(what string) {
+	n.t.Helper()
+	check(n.t, what+": fetch", kafka.CodeOf(n.fetch(fetchOf("t", 0)).Responses[0].Err), kafka.KafkaStorageError)
+	check(n.t, what+": append", kafka.CodeOf(n.append("t", 0, -1, "lost").Err), kafka.KafkaStorageError)
+	check(n.t, what+": the other", n.append("t", 1, -1, "goes on").Err, nil)
+	dir := n.m.Dirs()[0]
+	check(n.t, what+": the directory", fmt.Sprint(dir.Offline, dir.Damage), "false 1")
+	if told := strings.Count(n.logs.String(), "level=ERROR"); told != 1 {
+		n.t.Errorf("%s: told %d times:\n%s", what, told, n.logs)
+	}
+}
+
+// TestDirectoryTakenAway: `rm -r` of a partition's directory takes that partition offline, whoever meets it first. The node
+// goes on, the stop is not clean, and the next start has not forgotten. Deleting the topic ends it.
+func TestDirectoryTakenAway(t *testing.T) {
+	for name, meet := range map[string]func(t *testing.T, n *node, p *Partition){
+		"a round of syncs": func(t *testing.T, n *node, p *Partition) {
+			large := strings.Repeat("x", journalShare) // which the journal does not take
+			check(t, "append", kafka.CodeOf(n.append("t", 0, -1, large).Err), kafka.KafkaStorageError)
+		},
+		"a drain of the journal": func(t *testing.T, n *node, p *Partition) {
+			check(t, "drain", n.m.dirs[0].syncJournaled([]*Partition{p}), nil)
+		},
+		"a checkpoint": func(t *testing.T, n *node, p *Partition) {
+			n.m.dirs[0].savePoints() // it is in use still
+			n.m.dirs[0].savePoints()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				fail := vfs.NewFail(vfs.NewMem())
+				n := newNode(t, fail, func(o *Options) { o.Handles = 1 }).load() // so that files are closed when others are used
+				n.apply(topicRecords("t", idT, 2)...)
+				check(t, "append", n.append("t", 0, -1, "a").Err, nil)
+				check(t, "append", n.append("t", 0, -1, "b").Err, nil) // in the journal
+				p := n.m.topics.byName("t").partition(0)
+				take := func() {
+					if err := fail.RemoveAll("d1/t-0"); err != nil {
+						t.Error(err)
+					}
+				}
+				if name == "a round of syncs" { // between the write and the sync; the file is open
+					fail.Add(&vfs.Rule{Ops: vfs.OpSync, Path: "d1/t-0/*", Err: syscall.ENOENT, Hook: func(vfs.Op, string) { take() }})
+				} else {
+					take()
+					check(t, "use another file", n.append("t", 1, -1, "x").Err, nil)
+				}
+				meet(t, n, p)
+				n.wantLost(name)
+				time.Sleep(time.Hour)
+				n.wantLost(name + ", an hour later")
+				fail.Clear()
+				n.close()
+
+				n = newNode(t, fail, nil).load()
+				n.apply(topicRecords("t", idT, 2)...)
+				n.wantLost(name + ", after a restart")
+				n.apply(removeTopic(idT))
+				n.apply(topicRecords("t", idU, 2)...)
+				check(t, "a new topic of that name", n.append("t", 0, -1, "new").Err, nil)
+				n.close()
+			})
+		})
+	}
+}
+
+// TestDeleteWhatWasTakenAway: a topic can be deleted whose directory somebody removed before.
+func TestDeleteWhatWasTakenAway(t *testing.T) {
+	mem := vfs.NewMem()
+	n := newNode(t, mem, nil).load()
+	defer n.close()
+	n.apply(append(topicRecords("t", idT, 1), topicRecords("u", idU, 1)...)...)
+	check(t, "append", n.append("t", 0, -1, "a").Err, nil)
+	if err := mem.RemoveAll("d1/t-0"); err != nil {
+		t.Fatal(err)
+	}
+	n.apply(removeTopic(idT))
+	check(t, "the other", n.append("u", 0, -1, "x").Err, nil)
+}
+
+// TestADiskThatFailsIsNoMissingFile: an error of the disk takes the directory offline.
+func TestADiskThatFailsIsNoMissingFile(t *testing.T) {
+	fail := vfs.NewFail(vfs.NewMem())
+	n := newNode(t, fail, nil).load()
+	n.apply(topicRecords("t", idT, 2)...)
+	fail.Add(&vfs.Rule{Ops: vfs.OpSync, Path: "d1/t-0/*", Err: syscall.EIO})
+	check(t, "append", kafka.CodeOf(n.append("t", 0, -1, "a").Err), kafka.KafkaStorageError)
+	check(t, "the directory", n.m.Dirs()[0].Offline, true)
+	fail.Clear()
+	n.close()
+}
+
+// killed is the disk as a killed process leaves it: with all that was written.
+func killed(t *testing.T, from vfs.FS) *vfs.Mem {
+	t.Helper()
+	to := vfs.NewMem()
+	var walk func(dir string)
+	walk = func(dir string) {
+		entries, err := from.ReadDir(dir)
+		if err == nil {
+			err = to.MkdirAll(dir, 0o755)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			name := path.Join(dir, e.Name())
+			if e.IsDir() {
+				walk(name)
+				continue
+			}
+			data, err := vfs.ReadFile(from, name)
+			if err == nil {
+				err = vfs.WriteFile(to, name, data)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	walk(".")
+	return to
+}
+
+// TestMissingAtTheStart: a log whose directory somebody removed while the node was down is offline after an unclean stop, as
+// long as nobody restores it or deletes the topic; what never held a record, or was deleted, begins empty.
+func TestMissingAtTheStart(t *testing.T) {
+	for name, take := range map[string]func(disk vfs.FS) error{
+		"the directory": func(disk vfs.FS) error { return disk.RemoveAll("d1/t-0") },
+		"all that is in it": func(disk vfs.FS) error {
+			return errors.Join(disk.RemoveAll("d1/t-0"), disk.MkdirAll("d1/t-0", 0o755))
+		},
+	} {
+		for _, journaled := range []bool{false, true} { // whether the journal alone knows of it
+			t.Run(fmt.Sprint(name, "/", journaled), func(t *testing.T) {
+				mem := vfs.NewMem()
+				n := newNode(t, mem, nil).load()
+				n.apply(topicRecords("t", idT, 3)...) // 2 never holds a record
+				check(t, "append", n.append("t", 0, -1, "a").Err, nil)
+				check(t, "append", n.append("t", 1, -1, "a").Err, nil)
+				if journaled {
+					n = restart(t, n, mem, nil)
+					n.apply(topicRecords("t", idT, 3)...)
+					check(t, "append", n.append("t", 0, -1, "b").Err, nil)
+					check(t, "append", n.append("t", 0, -1, "c").Err, nil)
+				}
+				disk := killed(t, mem)
+				n.close()
+				for _, err := range []error{take(disk), disk.RemoveAll("d1/t-2")} {
+					if err != nil {
+						t.Fatal(err)
+					}
+				}
+				newNode(t, disk, nil).load().close() // a stop before any image came
+				for start := range 3 {
+					n = newNode(t, disk, nil).load()
+					n.apply(topicRecords("t", idT, 3)...)
+					n.wantLost(fmt.Sprint("start ", start))
+					if start == 0 {
+						check(t, "what never held a record", n.append("t", 2, -1, "new").BaseOffset, 0)
+					}
+					n.close()
+				}
+				n = newNode(t, disk, nil).load()
+				n.apply(topicRecords("t", idT, 3)...)
+				n.apply(removeTopic(idT))
+				n.apply(topicRecords("t", idU, 1)...)
+				check(t, "a new topic of that name", n.append("t", 0, -1, "new").BaseOffset, 0)
+				again := killed(t, disk)
+				n.close()
+				n = newNode(t, again, nil).load()
+				n.apply(topicRecords("t", idU, 1)...)
+				check(t, "after a crash", n.append("t", 0, -1, "newer").BaseOffset, 1)
+				check(t, "damage", n.m.Dirs()[0].Damage, 0)
+				n.close()
+			})
+		}
+	}
+}
+
+// TestMovedToAnotherDirectory: whoever moves a log to another directory of a stopped node has lost nothing.
+func TestMovedToAnotherDirectory(t *testing.T) {
+	mem := vfs.NewMem()
+	n := newNode(t, mem, nil, dir1, dir2).load()
+	n.apply(topicRecords("t", idT, 1)...)
+	check(t, "append", n.append("t", 0, -1, "a").Err, nil)
+	disk := killed(t, mem)
+	n.close()
+	if err := disk.Rename("d1/t-0", "d2/t-0"); err != nil {
+		t.Fatal(err)
+	}
+	for start := range 3 {
+		n = newNode(t, disk, nil, dir1, dir2).load()
+		n.apply(topicRecords("t", idT, 1)...)
+		check(t, "append", n.append("t", 0, -1, "b").BaseOffset, 1+start)
+		check(t, "damage", n.m.Dirs()[0].Damage+n.m.Dirs()[1].Damage, 0)
+		disk = killed(t, disk)
+		n.close()
+	}
+}
+
+// TestReplicaThatComesBack: a replica that moves away and comes back under the same topic id begins anew, whatever crash
+// comes: neither the floor nor the journal holds anything against it.
+func TestReplicaThatComesBack(t *testing.T) {
+	for _, turns := range []bool{false, true} {
+		mem := vfs.NewMem()
+		n := newNode(t, mem, nil).load()
+		if turns {
+			n.m.dirs[0].journal.limit = 2 * journalSector
+		}
+		n.apply(topicRecords("t", idT, 1)...)
+		for i := range 5 {
+			check(t, "append", n.append("t", 0, -1, fmt.Sprint("old ", i)).Err, nil)
+		}
+		n.apply(partitionRecord(idT, 0, 1, 2))
+		disk := mem.CrashClone(vfs.CrashOptions{}) // with the last floors gone, or not
+		n.apply(partitionRecord(idT, 0, 2, 1))
+		check(t, "append", n.append("t", 0, -1, "new 0").BaseOffset, 0)
+		check(t, "append", n.append("t", 0, -1, "new 1").BaseOffset, 1)
+		if err := n.m.dirs[0].compactFloor(); err != nil {
+			t.Fatal(err)
+		}
+		for what, disk := range map[string]*vfs.Mem{"killed": killed(t, mem), "power": mem.CrashClone(vfs.CrashOptions{})} {
+			after := newNode(t, disk, nil).load()
+			after.apply(append(topicRecords("t", idT, 0), partitionRecord(idT, 0, 2, 1))...)
+			got, err := after.read(0)
+			check(t, what, fmt.Sprint(got, err), "[new 0 new 1] <nil>")
+			check(t, what+": damage", after.m.Dirs()[0].Damage, 0)
+			after.close()
+		}
+		n.close()
+		n = newNode(t, disk, nil).load()
+		n.apply(append(topicRecords("t", idT, 0), partitionRecord(idT, 0, 1, 2))...)
+		n.apply(partitionRecord(idT, 0, 2, 1))
+		check(t, "back after a crash", n.append("t", 0, -1, "new").BaseOffset, 0)
+		check(t, "damage", n.m.Dirs()[0].Damage, 0)
+		n.close()
+	}
+}
