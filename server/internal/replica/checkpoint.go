@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"errors"
 	"fmt"
 	"iter"
 	"sync"
@@ -277,9 +278,15 @@ func (d *logDir) hosted() iter.Seq[*Partition] {
 	}
 }
 
-// readCheckpoint reads one checkpoint file; one that is missing is empty.
-func (d *logDir) readCheckpoint(name string) (map[kafka.TopicPartition]int64, error) {
+// readCheckpoint reads one checkpoint file; one that is missing is empty, and so is one that is no checkpoint, after a line
+// that says without. To lack recovery points costs time, since everything is read that the floor tells of; to lack high
+// watermarks costs nothing where a replica is the only one, whose watermark is what it has flushed.
+func (d *logDir) readCheckpoint(name, without string) (map[kafka.TopicPartition]int64, error) {
 	entries, err := commitlog.ReadCheckpoint(d.fs, d.path(name))
+	if err != nil && !errors.Is(err, commitlog.ErrIO) && without != "" {
+		d.log.Warn("a checkpoint cannot be read and is left out; "+without, "dir", d.Path, "err", err)
+		entries, err = nil, nil
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -197,7 +197,7 @@ func (d *logDir) openLogs(ctx context.Context, floors map[kafka.TopicIDPartition
 			return nil, err
 		}
 	}
-	highs, err := d.readCheckpoint(highWatermarkFile)
+	highs, err := d.readCheckpoint(highWatermarkFile, "high watermarks begin at the start of their logs and rise with what is flushed")
 	if err != nil {
 		return nil, err
 	}
@@ -210,11 +210,17 @@ func (d *logDir) openLogs(ctx context.Context, floors map[kafka.TopicIDPartition
 			return nil, err
 		}
 	}
-	points, err := d.readCheckpoint(recoveryPointFile)
+	points, err := d.readCheckpoint(recoveryPointFile, "the logs of the directory are read from their beginning")
 	if err != nil {
 		return nil, err
 	}
-	starts, err := d.readCheckpoint(startOffsetFile)
+	// This one has no stand-in. It alone says which records were deleted (DeleteRecords) that a segment still has; without
+	// it they would be read again, and what was read cannot be taken back, whatever law or promise they were deleted for.
+	// Kafka lets them come back. Here the directory stays offline until somebody has decided that.
+	starts, err := d.readCheckpoint(startOffsetFile, "")
+	if err != nil && !errors.Is(err, commitlog.ErrIO) {
+		err = fmt.Errorf("%w: it says which records were deleted; put a copy in its place, or remove the file to let records come back that kafka-delete-records deleted and that are still in a segment", err)
+	}
 	if err != nil {
 		return nil, err
 	}
