@@ -16,6 +16,7 @@ type contents struct {
 	logs      []int64 // base offsets, ascending
 	indexes   map[int64]bool
 	snapshots []int64 // ascending
+	retired   []int64 // base offsets of segments that were being deleted
 }
 
 // list reads the directory and finishes what a stop interrupted: it removes files that were being deleted and
@@ -43,6 +44,9 @@ func (l *Log) list() (contents, error) {
 			drop = append(drop, name)
 		case !ok:
 		case state == segment.DeletedSuffix:
+			if kind == segment.LogSuffix {
+				c.retired = append(c.retired, offset)
+			}
 			drop = append(drop, name)
 		case state == segment.CleanedSuffix:
 			minCleaned = min(minCleaned, offset)

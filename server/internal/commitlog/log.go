@@ -118,6 +118,7 @@ type hot struct {
 	between   int64              // the snapshot that no segment begins with, -1 none: the next one replaces it
 	sinceSnap int64              // bytes appended since the last snapshot
 	doomed    []doomed           // segments waiting to be unlinked
+	holes     []error            // where a segment is missing, unless compaction left nothing of it; found by open
 }
 
 // doomed is a segment whose files are called .deleted.

@@ -213,12 +213,32 @@ func (l *Log) lookForHoles(h *hot) error {
 			}
 		}
 	}
+	l.refuseHoles(h, found)
+	return nil
+}
+
+// RefuseHoles refuses reads of what was found to be missing when the log was opened, and reports whether that is
+// anything. The configuration must be the topic's: where compaction may have left nothing of a segment, no segment is
+// missed.
+func (l *Log) RefuseHoles() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	h := l.hot
+	if h == nil || len(h.holes) == 0 || l.Config().Compact {
+		return false
+	}
+	l.refuseHoles(h, h.holes)
+	h.holes = nil
+	return true
+}
+
+// refuseHoles refuses reads of holes, and says so. mu is held.
+func (l *Log) refuseHoles(h *hot, found []error) {
 	if len(found) > 0 {
 		l.refuse(found, h.segs)
 		l.logger.Error("a part of a log is missing: reads of it are refused with CORRUPT_MESSAGE, all else of the partition is served. Restore the log's directory from a copy, let the records go with kafka-delete-records, or delete the topic",
 			"partition", l.tp, "dir", l.Dir(), "err", errors.Join(found...))
 	}
-	return nil
 }
 
 // hole is the damage of a log that should go on at an offset and goes on with a segment behind it, nil when it does not.
@@ -258,7 +278,7 @@ func (l *Log) publish(h *hot) error {
 // openSegments opens the segments and sets the log's end. What lies above the trusted offset is scanned.
 func (l *Log) openSegments(h *hot, dir *contents, s scope, progress func(scanned, total int64), now time.Time) error {
 	c := l.Config()
-	sc := &scan{log: l, h: h, scope: s, config: &c, indexes: dir.indexes, progress: progress}
+	sc := &scan{log: l, h: h, scope: s, config: &c, indexes: dir.indexes, retired: dir.retired, progress: progress}
 	sc.chain = chain{epoch: record.NoLeaderEpoch, epochs: h.epochs.entries, below: s.believed()}
 	err := sc.open(dir.logs, now)
 	if err == nil {
@@ -291,6 +311,7 @@ type scan struct {
 	h              *hot
 	config         *Config
 	indexes        map[int64]bool
+	retired        []int64
 	segs           []*segment.Segment
 	first          int   // index of the first segment that is read
 	end            int64 // the offset behind the segments that were gone through
@@ -374,11 +395,19 @@ func (sc *scan) take(i int) error {
 	seg, last := sc.segs[i], i == len(sc.segs)-1
 	usable, err := sc.log.indexUsable(seg, sc.indexes)
 	if err == nil && usable {
-		if !last && sc.segs[i+1].Base > sc.start {
+		above := !last && sc.segs[i+1].Base > sc.start
+		if above && sc.clean {
 			sc.end = sc.segs[i+1].Base
 			return nil
 		}
 		sc.end, err = sc.log.tail(seg)
+		var d *Damage
+		switch {
+		case above && errors.As(err, &d):
+			sc.end, err = sc.segs[i+1].Base, nil // the scrubber, or who reads it, will say so
+		case above && err == nil:
+			sc.noteHole(i + 1)
+		}
 	}
 	if err == nil && usable || err != nil && !errors.Is(err, segment.ErrIndexCorrupt) {
 		return ioError(err)
@@ -395,9 +424,20 @@ func (sc *scan) take(i int) error {
 	seg.MarkSynced(r.Size)
 	sc.h.noteUnindexed(seg)
 	if sc.end = r.Next; !last && sc.segs[i+1].Base > sc.start {
-		sc.end = sc.segs[i+1].Base
+		sc.noteHole(i + 1)
 	}
 	return nil
+}
+
+// noteHole goes on at the segment at i, and notes what is missing before it. It is not when retention was about to take
+// it: a crash may have brought back the segments before it.
+func (sc *scan) noteHole(i int) {
+	seg := sc.segs[i]
+	hole := sc.log.hole(max(sc.end, sc.start), seg)
+	if hole != nil && !sc.clean && !slices.ContainsFunc(sc.retired, func(base int64) bool { return base >= sc.end && base < seg.Base }) {
+		sc.h.holes = append(sc.h.holes, hole)
+	}
+	sc.end = seg.Base
 }
 
 // read goes through the batches of a segment and builds its indexes, but for those below the trusted offset. Gaps between

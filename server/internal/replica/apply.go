@@ -260,6 +260,9 @@ func (m *Manager) adopt(p *Partition) bool {
 	}
 	if p.log != nil {
 		p.log.SetConfig(p.topic.settings.Load().log)
+		if p.log.RefuseHoles() {
+			p.dir.damage.Add(1)
+		}
 		p.high.Store(min(max(l.high, p.log.StartOffset()), p.log.EndOffset()))
 	}
 	return true

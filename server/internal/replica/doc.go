@@ -58,6 +58,9 @@
 //   - A bit flips in the journal: a frame does not check and is left out. If the logs have what it held, as they have
 //     when the process alone ended, nothing is missing. Else a later frame of the same log, or its floor, tells that
 //     something is: damage. That a frame is missing is told in any case.
+//   - Somebody takes files of a log away. While the node runs, whoever meets that (a round, a drain of the journal, a
+//     checkpoint, an append) takes that partition offline, and the others go on: the disk has answered. After an unclean
+//     stop a log that has a floor and no directory is offline, not empty, and a hole between segments is refused.
 //   - Both at once: the power fails and, within what the last 50 ms acknowledged, a bit flips too. The lost floor
 //     entry makes the flip look like a torn tail. This is what one node alone does not tell apart.
 //
@@ -76,5 +79,6 @@
 // the least of those in sync, and read refuses nodes that are no replicas. Fetchers, ISR changes and the flushed
 // position in a follower's Fetch are not here yet, so with more than one in-sync replica the watermark stands still.
 // Whoever truncates a log, or writes other bytes to where a segment has some (compaction, a replica that moved in from
-// another directory), has to end what the journal holds of it first: syncJournaled, and a new run of both halves.
+// another directory), has to end what the journal holds of it first: syncJournaled, and a new run of both halves. A replica
+// that is deleted or moves away is ended by an entry of the floor (floor.go), so that it may come back under its id.
 package replica

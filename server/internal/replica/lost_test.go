@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"path"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/millrace-io/millrace/kafka"
+	"github.com/millrace-io/millrace/server/internal/commitlog"
 	"github.com/millrace-io/millrace/server/internal/vfs"
 )
 
@@ -214,6 +216,43 @@ func TestMovedToAnotherDirectory(t *testing.T) {
 		disk = killed(t, disk)
 		n.close()
 	}
+	// Nor does the first directory miss it once it has left the second.
+	n = newNode(t, disk, nil, dir1, dir2).load()
+	n.apply(topicRecords("t", idT, 1)...)
+	n.apply(partitionRecord(idT, 0, 1, 2))
+	for _, d := range n.m.dirs {
+		d.sync.close() // rounds that were asked for have run
+	}
+	disk = killed(t, disk)
+	n.close()
+	n = newNode(t, disk, nil, dir1, dir2).load()
+	n.apply(append(topicRecords("t", idT, 0), partitionRecord(idT, 0, 2, 1))...)
+	check(t, "back again", n.append("t", 0, -1, "new").BaseOffset, 0)
+	n.close()
+}
+
+// TestMissingAndNotPlaced: a log that the first image does not place here is not missed, then or when it comes back.
+func TestMissingAndNotPlaced(t *testing.T) {
+	mem := vfs.NewMem()
+	n := newNode(t, mem, nil).load()
+	n.apply(topicRecords("t", idT, 1)...)
+	check(t, "append", n.append("t", 0, -1, "a").Err, nil)
+	disk := killed(t, mem)
+	n.close()
+	if err := disk.RemoveAll("d1/t-0"); err != nil {
+		t.Fatal(err)
+	}
+	n = newNode(t, disk, nil).load()
+	n.apply(append(topicRecords("t", idT, 0), partitionRecord(idT, 0, 1, 2))...)
+	n.apply(partitionRecord(idT, 0, 2, 1))
+	n.m.dirs[0].sync.close() // rounds that were asked for have run
+	disk = killed(t, disk)
+	n.close()
+	n = newNode(t, disk, nil).load()
+	n.apply(append(topicRecords("t", idT, 0), partitionRecord(idT, 0, 2, 1))...)
+	check(t, "append", n.append("t", 0, -1, "new").BaseOffset, 0)
+	check(t, "damage", n.m.Dirs()[0].Damage, 0)
+	n.close()
 }
 
 // TestReplicaThatComesBack: a replica that moves away and comes back under the same topic id begins anew, whatever crash
@@ -230,7 +269,7 @@ func TestReplicaThatComesBack(t *testing.T) {
 			check(t, "append", n.append("t", 0, -1, fmt.Sprint("old ", i)).Err, nil)
 		}
 		n.apply(partitionRecord(idT, 0, 1, 2))
-		disk := mem.CrashClone(vfs.CrashOptions{}) // with the last floors gone, or not
+		disk := mem.CrashClone(vfs.CrashOptions{})
 		n.apply(partitionRecord(idT, 0, 2, 1))
 		check(t, "append", n.append("t", 0, -1, "new 0").BaseOffset, 0)
 		check(t, "append", n.append("t", 0, -1, "new 1").BaseOffset, 1)
@@ -251,6 +290,93 @@ func TestReplicaThatComesBack(t *testing.T) {
 		n.apply(partitionRecord(idT, 0, 2, 1))
 		check(t, "back after a crash", n.append("t", 0, -1, "new").BaseOffset, 0)
 		check(t, "damage", n.m.Dirs()[0].Damage, 0)
+		n.close()
+	}
+}
+
+// TestBadCheckpoints: a checkpoint that is no checkpoint is as good as none, but for that of log starts: without it, records
+// that were deleted would come back.
+func TestBadCheckpoints(t *testing.T) {
+	for _, clean := range []bool{false, true} {
+		for _, name := range []string{highWatermarkFile, recoveryPointFile, startOffsetFile} {
+			t.Run(fmt.Sprint(name, "/", clean), func(t *testing.T) {
+				mem := vfs.NewMem()
+				n := newNode(t, mem, nil).load()
+				n.apply(topicRecords("t", idT, 1)...)
+				check(t, "append", n.append("t", 0, -1, "a").Err, nil)
+				check(t, "append", n.append("t", 0, -1, "b").Err, nil)
+				n.m.DeleteRecords("t", 0, 1, time.Second, func(int64, error) {})
+				n.close()
+				if !clean {
+					if err := commitlog.RemoveCleanShutdown(mem, "d1"); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if err := vfs.WriteFile(mem, "d1/"+name, []byte("0\n1\nt 0 \x00\x00\n")); err != nil {
+					t.Fatal(err)
+				}
+				n = newNode(t, mem, nil)
+				if name == startOffsetFile && !clean {
+					err := n.m.Load(context.Background(), nil)
+					if err == nil || !strings.Contains(err.Error(), "line 3") || !strings.Contains(err.Error(), "remove the file") {
+						t.Errorf("got %v", err)
+					}
+					n.close()
+					if err := mem.Remove("d1/" + name); err != nil {
+						t.Fatal(err)
+					}
+					n = newNode(t, mem, nil).load()
+					n.apply(topicRecords("t", idT, 1)...)
+					check(t, "without it", values(t, &n.fetch(fetchOf("t", 0)).Responses[0]), []string{"a", "b"})
+					n.close()
+					return
+				}
+				n.load()
+				n.apply(topicRecords("t", idT, 1)...)
+				res := n.fetch(fetchOf("t", 1)).Responses[0]
+				check(t, "records", values(t, &res), []string{"b"})
+				check(t, "offsets", fmt.Sprint(res.LogStartOffset, res.HighWatermark), "1 2")
+				told := strings.Count(n.logs.String(), "a checkpoint cannot be read")
+				if want := name == highWatermarkFile || name == recoveryPointFile && !clean; (told == 1) != want {
+					t.Errorf("told %d times:\n%s", told, n.logs)
+				}
+				check(t, "append", n.append("t", 0, -1, "c").BaseOffset, 2)
+				n.close()
+			})
+		}
+	}
+}
+
+// TestSegmentMissingAtTheStart: a segment that somebody took away below the recovery point is missed by an unclean start, as
+// far as nothing but compaction can have left the hole.
+func TestSegmentMissingAtTheStart(t *testing.T) {
+	for _, policy := range []string{"delete", "compact"} {
+		records := topicRecords("t", idT, 1, "internal.segment.bytes", "100")
+		mem := vfs.NewMem()
+		n := newNode(t, mem, nil).load()
+		n.apply(records...)
+		for i := range 5 {
+			check(t, "append", n.append("t", 0, -1, fmt.Sprint(i)).Err, nil)
+		}
+		n.close()
+		if err := commitlog.RemoveCleanShutdown(mem, "d1"); err != nil {
+			t.Fatal(err)
+		}
+		if err := mem.Remove("d1/t-0/00000000000000000002.log"); err != nil {
+			t.Fatal(err)
+		}
+		n = newNode(t, mem, nil).load()
+		n.apply(topicRecords("t", idT, 1, "internal.segment.bytes", "100", "cleanup.policy", policy)...)
+		damage, told := n.m.Dirs()[0].Damage, strings.Count(n.logs.String(), "a part of a log is missing")
+		if policy == "compact" {
+			check(t, "damage of a compacted log", fmt.Sprint(damage, told), "0 0")
+			n.close()
+			continue
+		}
+		check(t, "damage", fmt.Sprint(damage, told), "1 1")
+		check(t, "the hole", kafka.CodeOf(n.fetch(fetchOf("t", 2)).Responses[0].Err), kafka.CorruptMessage)
+		check(t, "before it", values(t, &n.fetch(fetchOf("t", 0)).Responses[0])[0], "0")
+		check(t, "behind it", values(t, &n.fetch(fetchOf("t", 3)).Responses[0])[0], "3")
 		n.close()
 	}
 }
