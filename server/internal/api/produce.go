@@ -22,8 +22,8 @@ import (
 // The order of the checks is the order of the codes:
 //
 //	the whole request  a first batch that is none (CORRUPT_MESSAGE), of a transaction without a transactional id
-//	                   (TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
-//	each partition     authorized, known, the records as sent (record.ValidateOptions.Sent), acks; then what replica
+//	                   (TRANSACTIONAL_ID_AUTHORIZATION_FAILED), of more than one producer (INVALID_PRODUCER_ID_MAPPING)
+//	each partition     known, authorized, the records as sent (record.ValidateOptions.Sent), acks; then what replica
 //	                   and commitlog say
 //
 // The path makes no garbage: the request is decoded into pooled memory, records are patched in the connection's own
@@ -43,6 +43,15 @@ type produceCall struct {
 	// whole is what refuses the request as a whole; told says that the answer gives messages.
 	whole error
 	told  bool
+	// transaction is the producer of the transactional batches; mixed is true when they have more than one.
+	transaction producer
+	mixed       bool
+}
+
+// producer is a producer of a transaction.
+type producer struct {
+	id    int64
+	epoch int16
 }
 
 // produceTopic is a topic of the answer: the next entries are its partitions.
@@ -79,7 +88,7 @@ func (t *Table) produce(r *listener.Request) {
 	a.Acks, a.Version, a.Timeout = c.in.Acks, r.Header.Version, time.Duration(c.in.TimeoutMs)*time.Millisecond
 	a.Entries, c.topics = a.Entries[:0], c.topics[:0]
 	image := t.o.Image()
-	c.whole, c.told = nil, false
+	c.whole, c.told, c.transaction, c.mixed = nil, false, producer{id: record.NoProducerID}, false
 	for i := range c.in.Topics {
 		topic := &c.in.Topics[i]
 		name := ""
@@ -94,13 +103,14 @@ func (t *Table) produce(r *listener.Request) {
 			p := &topic.Partitions[j]
 			e := c.entry()
 			e.Topic, e.TopicID, e.Partition, e.Records = name, topic.TopicID, p.Index, p.Records
-			c.judgeFirst(e, image)
+			transaction := c.judgeFirst(e)
 			switch {
-			case e.Err != nil:
 			case name == "" && r.Header.Version >= 13:
 				e.Err = kafka.UnknownTopicID
 			case denied:
 				e.Err = kafka.TopicAuthorizationFailed
+			case transaction != nil:
+				c.judgeTransaction(e, transaction, image)
 			case a.Acks < -1 || a.Acks > 1:
 				e.Err = c.afterSent(e, image, kafka.InvalidRequiredAcks)
 			}
@@ -108,6 +118,9 @@ func (t *Table) produce(r *listener.Request) {
 				c.whole = kafka.UnknownServerError
 			}
 		}
+	}
+	if c.mixed && c.whole == nil {
+		c.whole, c.told = kafka.InvalidProducerIDMapping.Errorf("the request has transactional records of more than one producer"), true
 	}
 	for i := range a.Entries {
 		if c.whole != nil {
@@ -129,8 +142,9 @@ func (c *produceCall) entry() *replica.AppendEntry {
 	return &c.append.Entries[len(c.append.Entries)-1]
 }
 
-// judgeFirst looks at the first batch of an entry for what refuses the whole request, and for transactions.
-func (c *produceCall) judgeFirst(e *replica.AppendEntry, image *metadata.Image) {
+// judgeFirst looks at the first batch of an entry for what refuses the whole request, and returns it when it is one of a
+// transaction.
+func (c *produceCall) judgeFirst(e *replica.AppendEntry) record.Batch {
 	first, err := record.First(e.Records)
 	switch {
 	case c.whole != nil:
@@ -140,9 +154,25 @@ func (c *produceCall) judgeFirst(e *replica.AppendEntry, image *metadata.Image) 
 	case c.in.TransactionalID == nil || !(&call{Request: c.r, t: c.t}).allowed(OpWrite, ResTxnID, string(c.in.TransactionalID)):
 		c.whole = kafka.TransactionalIDAuthorizationFailed
 	default:
-		// What a broker says that finds no coordinator to ask: the client tries again.
-		e.Err = c.afterSent(e, image, kafka.NotEnoughReplicas.Errorf("transactions are not served by this broker"))
-		c.told = c.told || kafka.CodeOf(e.Err) == kafka.NotEnoughReplicas
+		return first
+	}
+	return nil
+}
+
+// judgeTransaction refuses a batch of a transaction, with what a broker says that finds no coordinator to ask: the client
+// tries again.
+func (c *produceCall) judgeTransaction(e *replica.AppendEntry, first record.Batch, image *metadata.Image) {
+	e.Err = c.afterSent(e, image, kafka.NotEnoughReplicas.Errorf("transactions are not served by this broker"))
+	if kafka.CodeOf(e.Err) != kafka.NotEnoughReplicas {
+		return
+	}
+	c.told = true
+	switch p := (producer{first.ProducerID(), first.ProducerEpoch()}); {
+	case p.id == record.NoProducerID:
+	case c.transaction.id == record.NoProducerID:
+		c.transaction = p
+	default:
+		c.mixed = c.mixed || c.transaction != p
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/millrace-io/millrace/internal/record"
+	"github.com/millrace-io/millrace/internal/wire"
 	"github.com/millrace-io/millrace/kafka"
 	"github.com/millrace-io/millrace/server/internal/replica"
 )
@@ -105,9 +106,67 @@ func TestProduceIsJudgedBeforeThePartitions(t *testing.T) {
 		c.t, c.r = call.t, call.Request
 		c.in.TransactionalID = test.id
 		e := &replica.AppendEntry{Topic: "t", Partition: test.partition, Records: test.records}
-		c.judgeFirst(e, g.image)
+		if first := c.judgeFirst(e); first != nil {
+			c.judgeTransaction(e, first, g.image)
+		}
 		if kafka.CodeOf(c.whole) != kafka.CodeOf(test.whole) || kafka.CodeOf(e.Err) != test.one {
 			t.Errorf("%s: the request %v, the partition %v; want %v, %v", test.what, c.whole, e.Err, test.whole, test.one)
+		}
+	}
+}
+
+// Batches of a transaction: one producer to a request, and what is wrong beside it comes first.
+func TestProduceOfATransaction(t *testing.T) {
+	g := fetchGate(t)
+	ask := g.serve(New(g.o))
+	of := func(id int64, epoch int16) []byte {
+		return aBatch(record.BuilderOptions{ProducerID: id, ProducerEpoch: epoch, BaseSequence: 0, Transactional: true}, nil)
+	}
+	plain := aBatch(noProducer, nil)
+	for _, test := range []struct {
+		what       string
+		partitions []int32
+		records    [][]byte
+		want       string
+	}{
+		{"one producer", []int32{0, 1}, [][]byte{of(7, 0), of(7, 0)}, "NOT_ENOUGH_REPLICAS NOT_ENOUGH_REPLICAS"},
+		{"and a batch that is none of its", []int32{0, 1}, [][]byte{of(7, 0), plain}, "NOT_ENOUGH_REPLICAS NONE"},
+		{"two producers", []int32{0, 1}, [][]byte{of(7, 0), of(8, 0)}, "INVALID_PRODUCER_ID_MAPPING INVALID_PRODUCER_ID_MAPPING"},
+		{"two epochs of one", []int32{0, 1}, [][]byte{of(7, 0), of(7, 1)}, "INVALID_PRODUCER_ID_MAPPING INVALID_PRODUCER_ID_MAPPING"},
+		{"another on a partition that is not", []int32{0, 9}, [][]byte{of(7, 0), of(8, 0)}, "NOT_ENOUGH_REPLICAS UNKNOWN_TOPIC_OR_PARTITION"},
+	} {
+		for _, version := range []int16{3, 12, 13} {
+			request, id := wire.NewProduceRequest(), "x"
+			request.TransactionalID, request.Acks, request.TimeoutMs = &id, -1, 60_000
+			topic := wire.ProduceRequestTopicData{Name: "t", TopicID: kafka.TopicID{6: 0x40, 15: 1}}
+			for i, p := range test.partitions {
+				topic.PartitionData = append(topic.PartitionData, wire.ProduceRequestPartitionData{Index: p, Records: test.records[i]})
+			}
+			nobody := topic
+			nobody.Name, nobody.TopicID = "nobody", kafka.TopicID{15: 99}
+			nobody.PartitionData = []wire.ProduceRequestPartitionData{{Records: of(9, 0)}}
+			request.TopicData = []wire.ProduceRequestTopicData{topic, nobody}
+			response := wire.NewProduceResponse()
+			if err := ask(request, response, version); err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, p := range response.Responses[0].PartitionResponses {
+				got = append(got, p.ErrorCode.String())
+			}
+			if s := strings.Join(got, " "); s != test.want {
+				t.Errorf("%s, version %d: %s, want %s", test.what, version, s, test.want)
+			}
+			unknown := kafka.UnknownTopicOrPartition
+			if version >= 13 {
+				unknown = kafka.UnknownTopicID
+			}
+			if strings.HasPrefix(test.want, "INVALID") {
+				unknown = kafka.InvalidProducerIDMapping
+			}
+			if code := response.Responses[1].PartitionResponses[0].ErrorCode; code != unknown {
+				t.Errorf("%s, version %d: a topic that is not: %v, want %v", test.what, version, code, unknown)
+			}
 		}
 	}
 }
