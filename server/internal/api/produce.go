@@ -153,7 +153,7 @@ func (c *produceCall) judgeFirst(e *replica.AppendEntry) record.Batch {
 	case first == nil || first.Magic() != 2 || !first.Transactional():
 	case c.in.TransactionalID == nil || !(&call{Request: c.r, t: c.t}).allowed(OpWrite, ResTxnID, string(c.in.TransactionalID)):
 		c.whole = kafka.TransactionalIDAuthorizationFailed
-	default:
+	case first.ProducerID() > record.NoProducerID: // of nobody's transaction otherwise, and kept as any other
 		return first
 	}
 	return nil
@@ -167,13 +167,9 @@ func (c *produceCall) judgeTransaction(e *replica.AppendEntry, first record.Batc
 		return
 	}
 	c.told = true
-	switch p := (producer{first.ProducerID(), first.ProducerEpoch()}); {
-	case p.id == record.NoProducerID:
-	case c.transaction.id == record.NoProducerID:
-		c.transaction = p
-	default:
-		c.mixed = c.mixed || c.transaction != p
-	}
+	p := producer{first.ProducerID(), first.ProducerEpoch()}
+	c.mixed = c.mixed || c.transaction.id != record.NoProducerID && c.transaction != p
+	c.transaction = p
 }
 
 // strangeCodec reports whether the first batch is compressed with a codec that does not exist. Below version 7 Kafka
