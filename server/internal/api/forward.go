@@ -1,6 +1,8 @@
 package api
 
 import (
+	"slices"
+
 	"github.com/millrace-io/millrace/internal/wire"
 	"github.com/millrace-io/millrace/kafka"
 )
@@ -19,12 +21,45 @@ func forward[P wire.Message](c *call, request P, refuse func(request P, code kaf
 	return response
 }
 
+// tooLate reports whether a request has no time: Kafka's controller says REQUEST_TIMED_OUT to all of it then and does none. It
+// does not come to that where every name stands there twice, which is refused before.
+func tooLate[N comparable](timeoutMs int32, names []N) bool {
+	if timeoutMs > 0 {
+		return false
+	}
+	times := make(map[N]int, len(names))
+	for _, name := range names {
+		times[name]++
+	}
+	for _, n := range times {
+		if n == 1 {
+			return true
+		}
+	}
+	return false
+}
+
+// within is forward for a request that is refused when it is late.
+func within[P wire.Message](c *call, late bool, request P, refuse func(request P, code kafka.ErrorCode, message *string) wire.Message) wire.Message {
+	if late {
+		return refuse(request, kafka.RequestTimedOut, nil)
+	}
+	return forward(c, request, refuse)
+}
+
 func createTopics(c *call, request *wire.CreateTopicsRequest) wire.Message {
-	return forward(c, request, func(request *wire.CreateTopicsRequest, code kafka.ErrorCode, message *string) wire.Message {
+	var names []string
+	for _, t := range request.Topics {
+		if t.Name != kafka.MetadataTopic { // which is refused before, too
+			names = append(names, t.Name)
+		}
+	}
+	return within(c, tooLate(request.TimeoutMs, names), request, func(request *wire.CreateTopicsRequest, code kafka.ErrorCode, message *string) wire.Message {
 		response := wire.NewCreateTopicsResponse()
 		for _, t := range request.Topics {
 			one := wire.NewCreateTopicsResponseTopics()
 			one.Name, one.ErrorCode, one.ErrorMessage = t.Name, code, message
+			one.Configs = []wire.CreateTopicsResponseConfigs{} // null would say that they may not be seen
 			response.Topics = append(response.Topics, one)
 		}
 		return response
@@ -32,7 +67,17 @@ func createTopics(c *call, request *wire.CreateTopicsRequest) wire.Message {
 }
 
 func deleteTopics(c *call, request *wire.DeleteTopicsRequest) wire.Message {
-	return forward(c, request, func(request *wire.DeleteTopicsRequest, code kafka.ErrorCode, message *string) wire.Message {
+	names := slices.Clone(request.TopicNames)
+	var ids []kafka.TopicID
+	for _, t := range request.Topics {
+		if t.Name != nil {
+			names = append(names, *t.Name)
+		} else {
+			ids = append(ids, t.TopicID)
+		}
+	}
+	late := tooLate(request.TimeoutMs, names) || tooLate(request.TimeoutMs, ids)
+	return within(c, late, request, func(request *wire.DeleteTopicsRequest, code kafka.ErrorCode, message *string) wire.Message {
 		response := wire.NewDeleteTopicsResponse()
 		for _, name := range request.TopicNames {
 			response.Responses = append(response.Responses, wire.DeleteTopicsResponseResponses{Name: &name, ErrorCode: code, ErrorMessage: message})
@@ -45,7 +90,11 @@ func deleteTopics(c *call, request *wire.DeleteTopicsRequest) wire.Message {
 }
 
 func createPartitions(c *call, request *wire.CreatePartitionsRequest) wire.Message {
-	return forward(c, request, func(request *wire.CreatePartitionsRequest, code kafka.ErrorCode, message *string) wire.Message {
+	var names []string
+	for _, t := range request.Topics {
+		names = append(names, t.Name)
+	}
+	return within(c, tooLate(request.TimeoutMs, names), request, func(request *wire.CreatePartitionsRequest, code kafka.ErrorCode, message *string) wire.Message {
 		response := wire.NewCreatePartitionsResponse()
 		for _, t := range request.Topics {
 			response.Results = append(response.Results, wire.CreatePartitionsResponseResults{Name: t.Name, ErrorCode: code, ErrorMessage: message})
@@ -75,9 +124,16 @@ func incrementalAlterConfigs(c *call, request *wire.IncrementalAlterConfigsReque
 }
 
 func electLeaders(c *call, request *wire.ElectLeadersRequest) wire.Message {
-	return forward(c, request, func(request *wire.ElectLeadersRequest, code kafka.ErrorCode, message *string) wire.Message {
+	return within(c, request.TimeoutMs <= 0, request, func(request *wire.ElectLeadersRequest, code kafka.ErrorCode, message *string) wire.Message {
 		response := wire.NewElectLeadersResponse()
 		response.ErrorCode = code
+		for _, t := range request.TopicPartitions { // version 0 has no other place for the error
+			one := wire.ElectLeadersResponseReplicaElectionResults{Topic: t.Topic}
+			for _, p := range t.Partitions {
+				one.PartitionResult = append(one.PartitionResult, wire.ElectLeadersResponsePartitionResult{PartitionID: p, ErrorCode: code, ErrorMessage: message})
+			}
+			response.ReplicaElectionResults = append(response.ReplicaElectionResults, one)
+		}
 		return response
 	})
 }

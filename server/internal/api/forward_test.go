@@ -46,6 +46,7 @@ func forwarded() []struct {
 	code, why := kafka.NotController, "nobody leads"
 	created := wire.NewCreateTopicsResponseTopics()
 	created.Name, created.ErrorCode, created.ErrorMessage = name, code, &why
+	created.Configs = []wire.CreateTopicsResponseConfigs{}
 	createTopics := wire.NewCreateTopicsResponse()
 	createTopics.Topics = []wire.CreateTopicsResponseTopics{created}
 	deleteTopics := wire.NewDeleteTopicsResponse()
@@ -58,6 +59,7 @@ func forwarded() []struct {
 	incremental.Responses = []wire.IncrementalAlterConfigsResponseResponses{{ResourceType: 4, ResourceName: "1", ErrorCode: code, ErrorMessage: &why}}
 	elect := wire.NewElectLeadersResponse()
 	elect.ErrorCode = code
+	elect.ReplicaElectionResults = []wire.ElectLeadersResponseReplicaElectionResults{{Topic: name, PartitionResult: []wire.ElectLeadersResponsePartitionResult{{PartitionID: 3, ErrorCode: code, ErrorMessage: &why}}}}
 	features := wire.NewUpdateFeaturesResponse()
 	features.ErrorCode, features.ErrorMessage = code, &why
 	unregister := wire.NewUnregisterBrokerResponse()
@@ -77,12 +79,12 @@ func forwarded() []struct {
 		response func() wire.Message
 		refused  wire.Message
 	}{
-		{&wire.CreateTopicsRequest{Topics: []wire.CreateTopicsRequestTopics{{Name: name, NumPartitions: 1, ReplicationFactor: 1}}}, func() wire.Message { return wire.NewCreateTopicsResponse() }, createTopics},
-		{&wire.DeleteTopicsRequest{Topics: []wire.DeleteTopicsRequestTopics{{Name: &other}, {TopicID: id}}}, func() wire.Message { return wire.NewDeleteTopicsResponse() }, deleteTopics},
-		{&wire.CreatePartitionsRequest{Topics: []wire.CreatePartitionsRequestTopics{{Name: name, Count: 2}}}, func() wire.Message { return wire.NewCreatePartitionsResponse() }, createPartitions},
+		{&wire.CreateTopicsRequest{Topics: []wire.CreateTopicsRequestTopics{{Name: name, NumPartitions: 1, ReplicationFactor: 1}}, TimeoutMs: 1}, func() wire.Message { return wire.NewCreateTopicsResponse() }, createTopics},
+		{&wire.DeleteTopicsRequest{Topics: []wire.DeleteTopicsRequestTopics{{Name: &other}, {TopicID: id}}, TimeoutMs: 1}, func() wire.Message { return wire.NewDeleteTopicsResponse() }, deleteTopics},
+		{&wire.CreatePartitionsRequest{Topics: []wire.CreatePartitionsRequestTopics{{Name: name, Count: 2}}, TimeoutMs: 1}, func() wire.Message { return wire.NewCreatePartitionsResponse() }, createPartitions},
 		{&wire.AlterConfigsRequest{Resources: []wire.AlterConfigsRequestResources{{ResourceType: 2, ResourceName: name}}}, func() wire.Message { return wire.NewAlterConfigsResponse() }, alterConfigs},
 		{&wire.IncrementalAlterConfigsRequest{Resources: []wire.IncrementalAlterConfigsRequestResources{{ResourceType: 4, ResourceName: "1"}}}, func() wire.Message { return wire.NewIncrementalAlterConfigsResponse() }, incremental},
-		{&wire.ElectLeadersRequest{}, func() wire.Message { return wire.NewElectLeadersResponse() }, elect},
+		{&wire.ElectLeadersRequest{TopicPartitions: []wire.ElectLeadersRequestTopicPartitions{{Topic: name, Partitions: []int32{3}}}, TimeoutMs: 1}, func() wire.Message { return wire.NewElectLeadersResponse() }, elect},
 		{&wire.UpdateFeaturesRequest{}, func() wire.Message { return wire.NewUpdateFeaturesResponse() }, features},
 		{&wire.UnregisterBrokerRequest{BrokerID: 7}, func() wire.Message { return wire.NewUnregisterBrokerResponse() }, unregister},
 		{&wire.BrokerRegistrationRequest{BrokerID: 7}, func() wire.Message { return wire.NewBrokerRegistrationResponse() }, registration},
@@ -145,5 +147,72 @@ func TestForwardDeleteTopicsByName(t *testing.T) {
 	response := deleteTopics(g.call(5), &wire.DeleteTopicsRequest{TopicNames: []string{"a", "b"}}).(*wire.DeleteTopicsResponse)
 	if len(response.Responses) != 2 || *response.Responses[0].Name != "a" || *response.Responses[1].Name != "b" || response.Responses[1].ErrorCode != kafka.RequestTimedOut {
 		t.Errorf("%+v", response.Responses)
+	}
+}
+
+// Who gives a request no time hears so for all that it asks, and nothing is done. A request that names everything twice is
+// refused for that before.
+func TestForwardWithoutTime(t *testing.T) {
+	g := newGate(t)
+	c := &carrier{}
+	g.o.Forwarder = c
+	ask := g.serve(New(g.o))
+	name, other, id := "a", "b", kafka.TopicID{15: 9}
+	for _, test := range []struct {
+		what              string
+		request, response wire.Message
+		version           int16
+		late              int // how many answers say so; 0: the controller answers
+	}{
+		{"create", &wire.CreateTopicsRequest{Topics: []wire.CreateTopicsRequestTopics{{Name: name}, {Name: other}, {Name: name}}}, wire.NewCreateTopicsResponse(), 7, 3},
+		{"create one twice", &wire.CreateTopicsRequest{Topics: []wire.CreateTopicsRequestTopics{{Name: name}, {Name: name}}}, wire.NewCreateTopicsResponse(), 7, 0},
+		{"create nothing", &wire.CreateTopicsRequest{}, wire.NewCreateTopicsResponse(), 7, 0},
+		{"create the log of metadata", &wire.CreateTopicsRequest{Topics: []wire.CreateTopicsRequestTopics{{Name: kafka.MetadataTopic}}}, wire.NewCreateTopicsResponse(), 7, 0},
+		{"create before", &wire.CreateTopicsRequest{Topics: []wire.CreateTopicsRequestTopics{{Name: name}}, TimeoutMs: -5}, wire.NewCreateTopicsResponse(), 2, 1},
+		{"delete", &wire.DeleteTopicsRequest{TopicNames: []string{name, other}}, wire.NewDeleteTopicsResponse(), 1, 2},
+		{"delete by id", &wire.DeleteTopicsRequest{Topics: []wire.DeleteTopicsRequestTopics{{TopicID: id}}}, wire.NewDeleteTopicsResponse(), 6, 1},
+		{"delete one twice", &wire.DeleteTopicsRequest{Topics: []wire.DeleteTopicsRequestTopics{{Name: &name}, {Name: &name}}}, wire.NewDeleteTopicsResponse(), 6, 0},
+		{"create partitions", &wire.CreatePartitionsRequest{Topics: []wire.CreatePartitionsRequestTopics{{Name: name}}}, wire.NewCreatePartitionsResponse(), 3, 1},
+		{"elect", &wire.ElectLeadersRequest{TopicPartitions: []wire.ElectLeadersRequestTopicPartitions{{Topic: name, Partitions: []int32{0, 1}}}}, wire.NewElectLeadersResponse(), 0, 2},
+		{"elect all", &wire.ElectLeadersRequest{}, wire.NewElectLeadersResponse(), 2, 1},
+	} {
+		c.says(nil, kafka.NotController.Errorf("nobody leads"))
+		c.request = nil
+		if err := ask(test.request, test.response, test.version); err != nil {
+			t.Fatal(err)
+		}
+		if carried := c.request != nil; carried != (test.late == 0) {
+			t.Errorf("%s: carried to the controller: %v", test.what, carried)
+		}
+		late := 0
+		count := func(code kafka.ErrorCode, message *string) {
+			if code == kafka.RequestTimedOut && message == nil {
+				late++
+			}
+		}
+		switch r := test.response.(type) {
+		case *wire.CreateTopicsResponse:
+			for _, one := range r.Topics {
+				count(one.ErrorCode, one.ErrorMessage)
+			}
+		case *wire.DeleteTopicsResponse:
+			for _, one := range r.Responses {
+				count(one.ErrorCode, one.ErrorMessage)
+			}
+		case *wire.CreatePartitionsResponse:
+			for _, one := range r.Results {
+				count(one.ErrorCode, one.ErrorMessage)
+			}
+		case *wire.ElectLeadersResponse:
+			count(r.ErrorCode, nil)
+			for _, topic := range r.ReplicaElectionResults {
+				for _, one := range topic.PartitionResult {
+					count(one.ErrorCode, one.ErrorMessage)
+				}
+			}
+		}
+		if late != test.late {
+			t.Errorf("%s: %d answers are REQUEST_TIMED_OUT, want %d", test.what, late, test.late)
+		}
 	}
 }
