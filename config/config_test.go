@@ -121,6 +121,12 @@ func TestCanonical(t *testing.T) {
 			t.Errorf("%s %q is shown as %q, want %q", tc.kind, tc.value, got, tc.want)
 		}
 	}
+	k := Key{Name: "k", Type: List, Valid: ListOf("a", "b")}
+	for value, want := range map[string]string{" b , a,b": "b,a", "": "", "a": "a"} {
+		if got := k.Canonical(value); got != want {
+			t.Errorf("the list %q is shown as %q, want %q", value, got, want)
+		}
+	}
 }
 
 func describe(e Entry) string {
@@ -151,7 +157,7 @@ func TestResolve(t *testing.T) {
 	}{
 		{"cleanup.policy", nil, SourceDefault, "delete 5:log.cleanup.policy=delete"},
 		{"cleanup.policy", []Layer{topic("cleanup.policy", " compact "), static("log.cleanup.policy", "compact,delete")}, SourceTopic,
-			"compact 1:cleanup.policy= compact  4:log.cleanup.policy=compact,delete 5:log.cleanup.policy=delete"},
+			"compact 1:cleanup.policy=compact 4:log.cleanup.policy=compact,delete 5:log.cleanup.policy=delete"},
 		{"cleanup.policy", []Layer{dynamic("log.cleanup.policy", "compact"), cluster("log.cleanup.policy", "delete"), static()}, SourceDynamicBroker,
 			"compact 2:log.cleanup.policy=compact 3:log.cleanup.policy=delete 5:log.cleanup.policy=delete"},
 		// The value of another unit is effective; that it is not listed is Kafka's.

@@ -138,8 +138,20 @@ func (k *Key) Check(value string) error {
 }
 
 // Canonical returns the value as Kafka shows it after parsing: trimmed, booleans in lower case, lists without
-// blanks around their commas, numbers without a leading plus. A value that does not parse is returned as it is.
-func (k *Key) Canonical(value string) string { return canonical(k.Type, value) }
+// blanks around their commas and of given words each once (KIP-1161), numbers without a leading plus. A value that does not
+// parse is returned as it is.
+func (k *Key) Canonical(value string) string {
+	if _, words := k.Valid.(wordList); words {
+		var once []string
+		for _, word := range ParseList(trim(value)) {
+			if !slices.Contains(once, word) {
+				once = append(once, word)
+			}
+		}
+		return strings.Join(once, ",")
+	}
+	return canonical(k.Type, value)
+}
 
 // Table is an immutable set of keys, ordered by name.
 type Table struct {

@@ -171,7 +171,8 @@ func (k *Key) resolve(broker *Table, layers []Layer) Entry {
 				}
 			}
 		} else if v, set := l.Values[k.Name]; set {
-			e.Synonyms = append(e.Synonyms, SynonymEntry{k.Name, show(v), l.Source})
+			// Kafka shows the brokers' values as they were set, a resource's own as they were understood.
+			e.Synonyms = append(e.Synonyms, SynonymEntry{k.Name, show(k.Canonical(v)), l.Source})
 		}
 	}
 	for _, s := range k.synonyms() {

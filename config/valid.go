@@ -109,17 +109,20 @@ func InFold(words ...string) Validator {
 
 // ListOf accepts lists of the given words; the empty list too. A word that stands twice counts once, as in
 // Kafka, but an empty element is an error (KIP-1161).
-func ListOf(words ...string) Validator {
-	description := "[" + strings.Join(words, ", ") + "]"
-	return Func(description, func(value string) error {
-		for _, element := range ParseList(value) {
-			if !slices.Contains(words, element) {
-				return fmt.Errorf("want a list of any of %s", strings.Join(words, ", "))
-			}
+func ListOf(words ...string) Validator { return wordList(words) }
+
+type wordList []string
+
+func (l wordList) Check(value string) error {
+	for _, element := range ParseList(value) {
+		if !slices.Contains(l, element) {
+			return fmt.Errorf("want a list of any of %s", strings.Join(l, ", "))
 		}
-		return nil
-	})
+	}
+	return nil
 }
+
+func (l wordList) String() string { return "[" + strings.Join(l, ", ") + "]" }
 
 // Distinct accepts lists without an empty or repeated element (KIP-1161); the empty list too.
 func Distinct() Validator {
