@@ -336,6 +336,40 @@ var createTopicsBad = []move{
 		w.createTopics(false, spec(name, 1, 1), spec(w.name(), 1, 1), spec(name, 1, 1))
 		w.createTopics(false, spec("a b", 1, 1), spec("a b", 1, 1))
 	},
+	func(w *world) { // no time: nothing is looked at but whether it stands there twice
+		name := w.name()
+		for _, topics := range [][]wire.CreateTopicsRequestTopics{{spec(name, 1, 1)}, {spec(name, 1, 1), spec(name, 2, 1)}, {spec("a b", 1, 1)}, {spec(name, 1, 1), spec(w.name(), 1, 1), spec(name, 1, 1)},
+			{spec("__cluster_metadata", 1, 1)}, {}} {
+			w.createTopics(w.IntN(2) == 0, topics...)
+			w.noTime()
+		}
+	},
+}
+
+// noTime gives the request that was added last no time to be done in.
+func (w *world) noTime() {
+	for i := range w.seq.Steps {
+		step := &w.seq.Steps[len(w.seq.Steps)-1-i]
+		if step.Make == nil {
+			continue
+		}
+		make, ms := step.Make, int32(-w.IntN(2))
+		step.Make = func(s *Side) wire.Message {
+			m := make(s)
+			switch r := m.(type) {
+			case *wire.CreateTopicsRequest:
+				r.TimeoutMs = ms
+			case *wire.DeleteTopicsRequest:
+				r.TimeoutMs = ms
+			case *wire.CreatePartitionsRequest:
+				r.TimeoutMs = ms
+			case *wire.ElectLeadersRequest:
+				r.TimeoutMs = ms
+			}
+			return m
+		}
+		return
+	}
 }
 
 // badTopicConfigs is a key with a value that it cannot have.
@@ -462,6 +496,19 @@ var deleteTopicsBad = []move{
 		}
 	},
 	func(w *world) { w.deleteTopics(false, "__cluster_metadata"); w.deleteTopics(false, "a b", "nowhere") },
+	func(w *world) { // no time
+		t := w.makeTopic(1, nil)
+		for _, names := range [][]string{{t.name}, {t.name, t.name}, {t.name, "nowhere"}, {}} {
+			for _, byID := range []bool{false, true} {
+				if byID && w.at(wire.KeyDeleteTopics) < 6 {
+					continue
+				}
+				w.deleteTopics(byID, names...)
+				w.noTime()
+			}
+		}
+		w.listOffsets(t, 0, kafka.TimestampLatest, -1)
+	},
 	func(w *world) { // a name and an id at once; neither
 		t := w.topic()
 		both := w.IntN(2) == 0
@@ -558,6 +605,13 @@ var createPartitionsBad = []move{
 	func(w *world) { // far too many
 		w.createPartitions(w.IntN(2) == 0, wire.CreatePartitionsRequestTopics{Name: w.topic().name, Count: 20_000})
 	},
+	func(w *world) { // no time
+		one := wire.CreatePartitionsRequestTopics{Name: w.topic().name, Count: 9}
+		for _, topics := range [][]wire.CreatePartitionsRequestTopics{{one}, {one, one}, {{Name: "", Count: 3}, one}, {}} {
+			w.createPartitions(w.IntN(2) == 0, topics...)
+			w.noTime()
+		}
+	},
 	func(w *world) { // names that are none
 		w.createPartitions(false, wire.CreatePartitionsRequestTopics{Name: "", Count: 2}, wire.CreatePartitionsRequestTopics{Name: "a b", Count: 2}, wire.CreatePartitionsRequestTopics{Name: "__cluster_metadata", Count: 2})
 	},
@@ -589,6 +643,7 @@ var electLeadersBad = []move{
 	func(w *world) { w.electLeaders(int8(2+w.IntN(5)), w.topic().name, 0) },
 	func(w *world) { w.electLeaders(-1, "nowhere", 0) },
 	func(w *world) { w.electLeaders(1, "a b", 0, 0) },
+	func(w *world) { w.electLeaders(int8(w.IntN(2)), w.topic().name, 0, 77); w.noTime() }, // no time
 }
 
 func (w *world) unregisterBroker(id int32) {

@@ -67,6 +67,17 @@ var describeConfigsValid = []move{
 		w.incremental(kafka.ResourceClientMetrics, name, false, change{1, "interval.ms", nil}, change{1, "metrics", nil})
 		w.add(Step{What: "await their end", Settle: unlisted(16, name)}, Step{What: "await their end", Settle: unlisted(32, name)})
 	},
+	func(w *world) { // values are shown as they were understood, with what they stand before as it was set
+		t, g := w.makeTopic(1, nil), w.name()
+		for _, c := range []change{set("retention.ms", " 1000 "), set("cleanup.policy", " compact , delete,compact"), set("preallocate", "TRUE"), set("segment.ms", "+0700"),
+			set("leader.replication.throttled.replicas", "0:1,0:1"), set("message.timestamp.type", " CreateTime ")} {
+			w.incremental(kafka.ResourceTopic, t.name, false, c)
+			w.describeConfigs(func(r *wire.DescribeConfigsRequest) { r.IncludeSynonyms = true }, resource(kafka.ResourceTopic, t.name, c.name))
+		}
+		w.incremental(kafka.ResourceGroup, g, false, set("consumer.session.timeout.ms", " 50000 "))
+		w.describeConfigs(func(r *wire.DescribeConfigsRequest) { r.IncludeSynonyms = true }, resource(kafka.ResourceGroup, g, "consumer.session.timeout.ms"))
+		w.incremental(kafka.ResourceGroup, g, false, change{1, "consumer.session.timeout.ms", nil})
+	},
 	func(w *world) { // no keys, and the empty list of them
 		name := w.topic().name
 		w.describeConfigs(nil, wire.DescribeConfigsRequestResources{ResourceType: int8(kafka.ResourceTopic), ResourceName: name, ConfigurationKeys: []string{}})

@@ -404,6 +404,37 @@ var produceBad = []move{
 			return r
 		}
 	},
+	func(w *world) { // transactional batches of two producers; of none; and what is wrong beside the transaction
+		t, u := w.makeApart(transactional, nil), w.makeTopic(1, nil)
+		a, b, none := w.batch(1), w.batch(1), w.batch(1)
+		for _, one := range []*batch{a, b, none} {
+			one.codec, one.attributes = 0, 1<<4
+		}
+		a.producer, a.epoch, a.sequence = w.newProducer(), 0, 0
+		b.producer, b.epoch, b.sequence = w.newProducer(), 0, 0
+		for _, topics := range []func(s *Side) []wire.ProduceRequestTopicData{
+			func(s *Side) []wire.ProduceRequestTopicData {
+				return []wire.ProduceRequestTopicData{
+					{Name: t.name, TopicID: s.TopicIDs[t.name], PartitionData: []wire.ProduceRequestPartitionData{{Records: a.bytes(s)}}},
+					{Name: u.name, TopicID: s.TopicIDs[u.name], PartitionData: []wire.ProduceRequestPartitionData{{Records: b.bytes(s)}}},
+				}
+			},
+			func(s *Side) []wire.ProduceRequestTopicData {
+				return []wire.ProduceRequestTopicData{{Name: t.name, TopicID: s.TopicIDs[t.name], PartitionData: []wire.ProduceRequestPartitionData{{Records: none.bytes(s)}}}}
+			},
+			func(s *Side) []wire.ProduceRequestTopicData {
+				return []wire.ProduceRequestTopicData{{Name: "nowhere", TopicID: kafka.UUID{1}, PartitionData: []wire.ProduceRequestPartitionData{{Records: a.bytes(s)}}}}
+			},
+		} {
+			w.produceTo(-1, topics)
+			make := w.last().Make
+			w.last().Make = func(s *Side) wire.Message {
+				r := make(s).(*wire.ProduceRequest)
+				r.TransactionalID = ptr("t-" + t.name)
+				return r
+			}
+		}
+	},
 	func(w *world) { // one partition's first batch is none: all partitions hear of it
 		t := w.topic()
 		a, b := w.batch(1), w.batch(1)
