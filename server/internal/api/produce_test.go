@@ -131,6 +131,7 @@ func TestProduceOfATransaction(t *testing.T) {
 	}{
 		{"one producer", []int32{0, 1}, [][]byte{of(7, 0), of(7, 0)}, "NOT_ENOUGH_REPLICAS NOT_ENOUGH_REPLICAS"},
 		{"and a batch that is none of its", []int32{0, 1}, [][]byte{of(7, 0), plain}, "NOT_ENOUGH_REPLICAS NONE"},
+		{"and one of nobody's", []int32{0, 1}, [][]byte{of(7, 0), aBatch(record.BuilderOptions{ProducerID: -1, ProducerEpoch: -1, BaseSequence: -1, Transactional: true}, nil)}, "NOT_ENOUGH_REPLICAS NONE"},
 		{"two producers", []int32{0, 1}, [][]byte{of(7, 0), of(8, 0)}, "INVALID_PRODUCER_ID_MAPPING INVALID_PRODUCER_ID_MAPPING"},
 		{"two epochs of one", []int32{0, 1}, [][]byte{of(7, 0), of(7, 1)}, "INVALID_PRODUCER_ID_MAPPING INVALID_PRODUCER_ID_MAPPING"},
 		{"another on a partition that is not", []int32{0, 9}, [][]byte{of(7, 0), of(8, 0)}, "NOT_ENOUGH_REPLICAS UNKNOWN_TOPIC_OR_PARTITION"},
