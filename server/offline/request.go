@@ -5,10 +5,7 @@ package offline
 import (
 	"errors"
 	"fmt"
-	"strconv"
-	"strings"
 
-	"github.com/millrace-io/millrace/kafka"
 	"github.com/millrace-io/millrace/server/internal/metadata"
 )
 
@@ -74,30 +71,21 @@ func (r FormatRequest) firstVoters(o *FormatOptions) error {
 	return nil
 }
 
-// initialController reads id@host:port:directory.
+// initialController makes the node the voter that is named. Others beside it, or another in its place, would be a quorum of
+// several nodes.
 func initialController(o *FormatOptions, text string) error {
-	if strings.Contains(text, ",") {
+	voters, err := parseVoters(text)
+	switch {
+	case err != nil:
+		return err
+	case len(voters) > 1:
 		return fmt.Errorf("--initial-controllers is %s; this version runs a quorum of one", text)
+	case voters[0].node != o.NodeID:
+		return fmt.Errorf("--initial-controllers names node %d, but node.id is %d; this version runs a quorum of one", voters[0].node, o.NodeID)
 	}
-	id, rest, ok := strings.Cut(text, "@")
-	at := strings.LastIndexByte(rest, ':')
-	number, err := strconv.ParseInt(id, 10, 32)
-	if !ok || at < 0 || err != nil {
-		return fmt.Errorf("--initial-controllers is %s; it is id@host:port:directory", text)
-	}
-	if int32(number) != o.NodeID {
-		return fmt.Errorf("--initial-controllers names node %d, but node.id is %d; this version runs a quorum of one", number, o.NodeID)
-	}
-	colon := strings.LastIndexByte(rest[:at], ':')
-	port, err := strconv.ParseUint(rest[max(colon, 0)+1:at], 10, 16)
-	if colon < 0 || err != nil {
-		return fmt.Errorf("--initial-controllers has the address %s; it is host:port", rest[:at])
-	}
-	if o.VoterDirectoryID, err = kafka.ParseUUID(rest[at+1:]); err != nil {
-		return errors.New("Failed to parse directory ID in dynamic voter string.")
-	}
+	o.VoterDirectoryID = voters[0].directory
 	for i := range o.Endpoints {
-		o.Endpoints[i].Host, o.Endpoints[i].Port = strings.Trim(rest[:colon], "[]"), uint16(port)
+		o.Endpoints[i].Host, o.Endpoints[i].Port = voters[0].host, voters[0].port
 	}
 	return nil
 }

@@ -33,7 +33,7 @@ func TestStorageToolSaysTheSame(t *testing.T) {
 	addr, controllerAddr := process.FreeAddr(t), process.FreeAddr(t)
 	dynamic := properties(t, addr, controllerAddr, map[string]string{"controller.quorum.voters": "", "controller.quorum.bootstrap.servers": controllerAddr}, filepath.Join(base, "a"), filepath.Join(base, "b"))
 	static := properties(t, addr, controllerAddr, nil, filepath.Join(base, "c"))
-	id := kafka.NewUUID().String()
+	id, directory := kafka.NewUUID().String(), kafka.NewUUID().String()
 	formatted := node.Start(t, nil)
 	stop(t, formatted)
 	for _, args := range [][]string{
@@ -49,6 +49,23 @@ func TestStorageToolSaysTheSame(t *testing.T) {
 		{"format", "-t", id, "-c", dynamic, "-s", "-r", "3.9", "-f", "eligible.leader.replicas.version=1"},
 		{"format", "-t", id, "-c", dynamic, "-s", "-S", "SCRAM-SHA-1=[name=a]"},
 		{"format", "-t", id, "-c", dynamic, "-s", "-S", "SCRAM-SHA-256=[name=a,password=b,iterations=1]"},
+		{"format", "-t", id, "-c", dynamic, "-I", ""},
+		{"format", "-t", id, "-c", dynamic, "-I", "1"},
+		{"format", "-t", id, "-c", dynamic, "-I", "1@"},
+		{"format", "-t", id, "-c", dynamic, "-I", "x@h:1:" + directory},
+		{"format", "-t", id, "-c", dynamic, "-I", "1@h"},
+		{"format", "-t", id, "-c", dynamic, "-I", "1@h:1"},
+		{"format", "-t", id, "-c", dynamic, "-I", "1@h:x:" + directory},
+		{"format", "-t", id, "-c", dynamic, "-I", "1@h:99999:" + directory},
+		{"format", "-t", id, "-c", dynamic, "-I", "1@h:1:!"},
+		{"format", "-t", id, "-c", dynamic, "-I", "1@[::1:1:" + directory},
+		{"format", "-t", id, "-c", dynamic, "-I", "1@[::1]1:" + directory},
+		{"format", "-t", id, "-c", static, "-r", "1.0"},
+		{"format", "-t", id, "-c", static, "-r", "3.9", "-f", "metadata.version=20"},
+		{"format", "-t", id, "-c", static, "-f", "group.version"},
+		{"format", "-t", id, "-c", static, "-f", "kraft.version=1"},
+		{"format", "-t", id, "-c", dynamic, "-s", "-f", "kraft.version=0"},
+		{"format", "-t", id, "-c", static, "-r", "3.4", "-S", "SCRAM-SHA-256=[name=a,password=b]"},
 		{"format", "-t", formatted.ClusterID, "-c", formatted.Properties},
 		{"format", "-t", formatted.ClusterID, "-c", formatted.Properties, "-g"},
 	} {
