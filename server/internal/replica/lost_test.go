@@ -380,3 +380,46 @@ func TestSegmentMissingAtTheStart(t *testing.T) {
 		n.close()
 	}
 }
+
+// TestDamagedStray: the damaged log of a topic that is no more keeps its bytes when a topic of that name is created, and one
+// whose partition.metadata is gone as well is this topic's still, and offline.
+func TestDamagedStray(t *testing.T) {
+	for _, id := range []kafka.TopicID{idU, idT} {
+		mem := vfs.NewMem()
+		n := newNode(t, mem, nil).load()
+		n.apply(topicRecords("t", idT, 2)...)
+		check(t, "append", n.append("t", 0, -1, "a").Err, nil)
+		n.close()
+		data, err := vfs.ReadFile(mem, "d1/t-0/00000000000000000000.log")
+		if err != nil {
+			t.Fatal(err)
+		}
+		data[64] ^= 1
+		err = errors.Join(vfs.WriteFile(mem, "d1/t-0/00000000000000000000.log", data), commitlog.RemoveCleanShutdown(mem, "d1"), mem.Remove("d1/"+recoveryPointFile))
+		if id == idT {
+			err = errors.Join(err, mem.Remove("d1/t-0/"+commitlog.PartitionMetadataFile), mem.Remove("d1/"+floorFile))
+			err = errors.Join(err, commitlog.WriteCheckpoint(mem, "d1/"+recoveryPointFile, []commitlog.CheckpointEntry{{Partition: kafka.TopicPartition{Topic: "t"}, Offset: 2}}))
+		} else {
+			err = errors.Join(err, vfs.WriteFile(mem, "d1/"+floorFile, appendFloor(appendFloorHeader(nil), idT, 0, 1)))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		n = newNode(t, mem, nil).load()
+		n.apply(topicRecords("t", id, 2)...)
+		check(t, "damage", n.m.Dirs()[0].Damage, 1)
+		if e := n.append("t", 0, -1, "new"); id == idU {
+			check(t, "the new topic", fmt.Sprint(e.BaseOffset, e.Err), "0 <nil>")
+		} else {
+			check(t, "the same topic", kafka.CodeOf(e.Err), kafka.KafkaStorageError)
+		}
+		n.close()
+		kept := false
+		entries, _ := mem.ReadDir("d1")
+		for _, e := range entries {
+			got, _ := vfs.ReadFile(mem, path.Join("d1", e.Name(), "00000000000000000000.log"))
+			kept = kept || string(got) == string(data)
+		}
+		check(t, "its bytes are kept", kept, true)
+	}
+}
