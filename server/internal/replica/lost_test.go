@@ -423,3 +423,22 @@ func TestDamagedStray(t *testing.T) {
 		check(t, "its bytes are kept", kept, true)
 	}
 }
+
+// TestTakenAwayBeforeTheStop: a stop that is the first to meet a missing directory says so and is no failure; the next start
+// has not forgotten.
+func TestTakenAwayBeforeTheStop(t *testing.T) {
+	mem := vfs.NewMem()
+	n := newNode(t, mem, nil).load()
+	n.apply(topicRecords("t", idT, 2)...)
+	check(t, "append", n.append("t", 0, -1, "a").Err, nil)
+	check(t, "append", n.append("t", 1, -1, "a").Err, nil)
+	if err := mem.RemoveAll("d1/t-0"); err != nil {
+		t.Fatal(err)
+	}
+	n.close()
+	check(t, "told", strings.Count(n.logs.String(), "level=ERROR"), 1)
+	n = newNode(t, mem, nil).load()
+	n.apply(topicRecords("t", idT, 2)...)
+	n.wantLost("after the stop")
+	n.close()
+}

@@ -166,6 +166,14 @@ func (d *logDir) closeLogs(now time.Time) error {
 	if d.offline.Load() {
 		return nil // said when it happened
 	}
+	for i, err := range errs {
+		if e := &entries[i]; err != nil && d.isOfOneLog(err) {
+			d.log.Error(lostAdvice, "partition", e.partition, "dir", logs[i].Dir(), "err", err)
+			lost = appendFloor(lost, e.id, e.partition.Partition, logs[i].Flushed())
+			d.noteUnopened(kafka.TopicIDPartition{TopicID: e.id, Partition: e.partition.Partition}, logs[i].Flushed())
+			errs[i] = nil
+		}
+	}
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
