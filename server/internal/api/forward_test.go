@@ -33,6 +33,14 @@ func (c *carrier) says(answer wire.Message, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.answer, c.err = answer, err
+	c.request = nil
+}
+
+// asked reports whether a request was carried since it was told what to say.
+func (c *carrier) asked() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.request != nil
 }
 
 // forwarded are a request of each kind that a gate carries, and what its answer says of a controller that cannot be
@@ -177,11 +185,10 @@ func TestForwardWithoutTime(t *testing.T) {
 		{"elect all", &wire.ElectLeadersRequest{}, wire.NewElectLeadersResponse(), 2, 1},
 	} {
 		c.says(nil, kafka.NotController.Errorf("nobody leads"))
-		c.request = nil
 		if err := ask(test.request, test.response, test.version); err != nil {
 			t.Fatal(err)
 		}
-		if carried := c.request != nil; carried != (test.late == 0) {
+		if carried := c.asked(); carried != (test.late == 0) {
 			t.Errorf("%s: carried to the controller: %v", test.what, carried)
 		}
 		late := 0
