@@ -132,7 +132,7 @@ func explains(t *testing.T, s *shell) {
 		t.Errorf("code %d, %q\n%s", code, stderr, out)
 	}
 	rest := out
-	for _, want := range []string{"(client shop at /127.0.0.1) joined.\n", "  A rebalance towards 1 began: shop-", "  Generation 1 is stable with 1 member, ", "(client shop at /127.0.0.1) left.\n", "  The last member is gone; the group is empty in 2.\n"} {
+	for _, want := range []string{"(client shop at /127.0.0.1) joined, saying \"", "  A rebalance towards 1 began: shop-", "  Generation 1 is stable with 1 member, ", "(client shop at /127.0.0.1) left, saying \"", "  The last member is gone; the group is empty in 2.\n"} {
 		_, after, ok := strings.Cut(rest, want)
 		if !ok {
 			t.Fatalf("printed\n%s\nand not, in this order, %q", out, want)
