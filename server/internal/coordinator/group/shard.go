@@ -44,7 +44,7 @@ func newShard(c *Coordinator, s coordinator.Shard) *Shard {
 	shard := &Shard{
 		c: c, histories: map[string]*history.Ring{}, suspects: suspects{}, partition: s.Partition, journal: s.Journal, timers: s.Timers,
 		groups: coordinator.NewMap[string, Group](s.Journal), offsets: newOffsets(s.Journal),
-		classic: classic.Env{Config: &c.o.Config.Classic, Timers: s.Timers, NewID: c.o.NewID, TimerKinds: timerClassic},
+		classic: classic.Env{Config: &c.o.Config.Classic, Timers: s.Timers, NewID: c.o.NewID, TimerKinds: timerClassic, Image: c.image.Load},
 		consumer: consumer.Env{Config: &c.o.Config.Consumer, Journal: s.Journal, Timers: s.Timers, TimerKinds: timerConsumer,
 			Image: c.image.Load, Timing: c.timing, NewTopics: c.newTopics.Load},
 	}

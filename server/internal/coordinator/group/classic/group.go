@@ -9,6 +9,7 @@ import (
 	"github.com/millrace-io/millrace/server/internal/coordinator"
 	"github.com/millrace-io/millrace/server/internal/coordinator/group/embedded"
 	"github.com/millrace-io/millrace/server/internal/coordinator/group/history"
+	"github.com/millrace-io/millrace/server/internal/metadata"
 )
 
 // State is where a group is in its life.
@@ -35,6 +36,7 @@ type Env struct {
 	NewID func() string
 	// TimerKinds is the first of the kinds of timers that belong to classic groups.
 	TimerKinds uint8
+	Image      func() *metadata.Image
 	// Note is told of what happens in a group.
 	Note func(group string, e history.Event)
 }
@@ -59,8 +61,10 @@ type Group struct {
 	awaitingSync map[string]bool
 	// topics are what the members read; nil when their metadata does not say.
 	topics map[string]bool
-	// converted: the group is a consumer group's, and nobody has assigned since (migrate.go).
+	// converted: the group is a consumer group's, and nobody has assigned since: none of its members knows that it leads.
+	// shared are the partitions that they have been given then (migrate.go).
 	converted bool
+	shared    layout
 	// calledOff: the last rebalance began anew when the members had joined it already, and they have not been told since what
 	// they have.
 	calledOff bool

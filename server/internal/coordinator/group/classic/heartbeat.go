@@ -18,7 +18,9 @@ func (g *Group) Heartbeat(request *wire.HeartbeatRequest, now time.Time) error {
 	case g.state == Empty:
 		return kafka.UnknownMemberID.Errorf("the group %q has begun anew", g.id)
 	}
-	(&decision{g: g, now: now}).heard(g.find(request.MemberID))
+	d := &decision{g: g, now: now}
+	d.heard(g.find(request.MemberID))
+	d.watchTopics()
 	if g.state == PreparingRebalance {
 		return kafka.RebalanceInProgress.Errorf("the group %q is rebalancing", g.id)
 	}

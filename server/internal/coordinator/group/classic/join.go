@@ -258,7 +258,7 @@ func (g *Group) electLeader() bool {
 func (d *decision) nextGeneration() {
 	g := d.g
 	g.generation++
-	g.awaitingSync, g.converted = nil, false
+	g.awaitingSync, g.converted, g.shared = nil, false, layout{}
 	if len(g.members) == 0 {
 		g.protocol = ""
 		g.readTopics()

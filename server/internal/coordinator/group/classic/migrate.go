@@ -66,9 +66,10 @@ func (g *Group) Upgraded(now time.Time) []func(error) {
 // returns what comes of it, behind the tombstones of that one. An error means that it cannot be: there is no protocol that
 // all support, or what one of them says in it cannot be read.
 //
-// When the members are called to join anew, the record says so by naming no leader. Then whoever loads it calls them, too:
-// otherwise nobody would have what the one had that is gone, until something else changes. Kafka names one, and has the
-// gap; it reads such a record as it reads its own.
+// Nobody knows that it leads until the members have joined anew: whoever comes is told of no leader. They are called to at
+// once for a rebalance, and else when their topics change, which no leader watches (layout.go). The record names no leader
+// either, and whoever loads it calls them: otherwise nobody would have what the one had that is gone, or what has come
+// since, until something else changes. Kafka names one, and has the gaps; it reads such a record as it reads its own.
 func Downgrade(env *Env, id string, generation int32, members []embedded.Member, tombstones []coordinator.Record, rebalance bool, cause history.Event, now time.Time) (*Group, coordinator.Result, error) {
 	g := New(env, id, now)
 	g.generation, g.state, g.before = generation, Stable, Stable
@@ -92,7 +93,7 @@ func Downgrade(env *Env, id string, generation int32, members []embedded.Member,
 		m.assignment = embedded.WriteAssignment(members[i].Topics, version)
 	}
 	g.readTopics()
-	g.converted = rebalance
+	g.converted, g.shared = true, g.layoutIn(env.Image())
 	d := &decision{g: g, now: now, cause: cause, records: tombstones}
 	d.store()
 	g.env.Note(g.id, history.Event{Kind: history.Downgraded, At: now, Epoch: generation, Members: int32(len(members))})
