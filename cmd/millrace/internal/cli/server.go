@@ -26,7 +26,8 @@ func serverCommand() *cobra.Command {
 		Long: `Server starts a node from a properties file of Apache Kafka: node.id, process.roles, listeners, controller.quorum.voters,
 log.dirs and all the others. Keys that have no meaning here are accepted with one warning; an unknown key is an error.
 
-The log directories must have been formatted: "millrace storage format --config FILE.properties".`,
+The log directories must have been formatted: "millrace storage format --standalone --config FILE.properties", without
+--standalone where the file has controller.quorum.voters.`,
 		Example: `  millrace server server.properties
   millrace server server.properties --override node.id=2 --override log.dirs=/data/2`,
 		Args: arguments(1, 1, "the path of a properties file"),
