@@ -71,14 +71,6 @@ func (w *world) living(g *theGroup) []member {
 	return list
 }
 
-// led reports whether a member that lives has shared out the partitions of a classic group.
-func (w *world) led(g *theGroup) bool {
-	return slices.ContainsFunc(w.living(g), func(m member) bool {
-		c, ok := m.(*classicMember)
-		return ok && c.leads && c.seen != ""
-	})
-}
-
 func (w *world) addMember(g *theGroup) {
 	g.members++
 	c := client{w: w, name: fmt.Sprintf("%s-m%d", g.name, g.members), in: g, topics: g.topics}

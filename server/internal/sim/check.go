@@ -208,8 +208,8 @@ func (w *world) checkReload() {
 		if !maps.Equal(before.offsets, after.offsets) {
 			w.fail("a reload finds the state that was", "offsets of %s: %v, and after it %v", g.name, before.offsets, after.offsets)
 		}
-		// The members of a classic group are stored when it is stable. One that nobody leads is called to join anew.
-		called := before.kind == group.Classic && after.state == "PreparingRebalance" && !w.led(g)
+		// The members of a classic group are stored when it is stable. One that nobody knows to lead is called to join anew.
+		called := before.kind == group.Classic && after.state == "PreparingRebalance" && w.ledger.leaderless[g.name]
 		if (before.kind == group.Consumer || before.state == "Stable" && !called) && before.members != after.members {
 			w.fail("a reload finds the state that was", "members of %s: %s, and after it %s", g.name, before.members, after.members)
 		}

@@ -19,9 +19,11 @@ type ledger struct {
 
 	generations map[string]int32 // of classic groups
 	// joined are the members of the generation of a classic group that was stored last.
-	joined  map[string]map[string]bool
-	epochs  map[string]int32 // of consumer groups
-	members map[string]int32 // of a consumer group, their epochs
+	joined map[string]map[string]bool
+	// leaderless are the classic groups whose record names no leader: whoever loads one calls its members to join anew.
+	leaderless map[string]bool
+	epochs     map[string]int32 // of consumer groups
+	members    map[string]int32 // of a consumer group, their epochs
 	// since are the epochs in which a member of a consumer group got what it has.
 	since map[string]map[owned]int32
 	// statics are the instance ids of members of a consumer group; away are those that went for now, and left is what
@@ -53,7 +55,7 @@ type leftForNow struct {
 func newLedger(w *world) ledger {
 	return ledger{
 		w: w, generations: map[string]int32{}, epochs: map[string]int32{}, members: map[string]int32{}, since: map[string]map[owned]int32{}, reached: map[string]bool{},
-		commits: map[place]commit{}, at: map[int64]int64{}, erased: map[place]int64{}, joined: map[string]map[string]bool{}, statics: map[string]string{}, away: map[string]bool{},
+		commits: map[place]commit{}, at: map[int64]int64{}, erased: map[place]int64{}, joined: map[string]map[string]bool{}, leaderless: map[string]bool{}, statics: map[string]string{}, away: map[string]bool{},
 		left: map[string]*leftForNow{}, topicOf: map[int64]kafka.TopicID{}, deleted: map[string]int64{},
 	}
 }
@@ -119,11 +121,13 @@ func (l *ledger) take(s *shard, r record.Record) {
 		if value == nil {
 			delete(l.generations, key.Group)
 			delete(l.joined, key.Group)
+			delete(l.leaderless, key.Group)
 			l.deleted[key.Group] = r.Offset
 			return
 		}
 		v := value.(*wire.GroupMetadataValue)
 		l.rise(l.generations, key.Group, v.Generation)
+		l.leaderless[key.Group] = v.Leader == nil
 		l.joined[key.Group] = map[string]bool{}
 		for _, m := range v.Members {
 			l.joined[key.Group][m.MemberID] = true
