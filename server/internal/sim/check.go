@@ -32,13 +32,18 @@ func (w *world) checkOwners() {
 		c := m.connection()
 		var id string
 		var has []owned
+		missed := int32(-1) // the generation of a static member of the classic protocol, which may have missed a later one
 		switch m := m.(type) {
 		case *consumerMember:
 			id, has = m.id, m.owned
 		case *classicMember:
 			id, has = m.id, m.byID
+			if m.instance != nil {
+				missed = m.generation
+			}
 		}
-		if _, counts := w.ledger.members[memberKey(c.in.name, id)]; c.dead || !counts {
+		epoch, counts := w.ledger.members[memberKey(c.in.name, id)]
+		if c.dead || !counts || missed >= 0 && missed < epoch {
 			continue // fenced, and about to hear of it
 		}
 		for _, o := range has {
