@@ -347,6 +347,43 @@ func TestATimerWhoseRecordsCannotBeAppendedComesAgain(t *testing.T) {
 	w.expect(w.get("a"), "a is 1")
 }
 
+// TestATimerThatFoundNothingToDoComesAgain: what it found rests on a batch that was replayed and could not be appended.
+func TestATimerThatFoundNothingToDoComesAgain(t *testing.T) {
+	w := newWorld(t, func(o *Options[*tally]) { o.Linger = time.Second })
+	w.Lead(0, 1)
+	w.log.Direct = true
+	w.put("a", 1)
+	w.now = w.now.Add(time.Second)
+	w.Tick(w.now)
+	w.do(func(m *tally) (Result, string) {
+		m.shard.Timers.Set(Timer{Group: "a"}, w.now.Add(time.Second/2))
+		return Result{Records: []Record{drop("a")}}, "dropped"
+	})
+	w.machine().onFire = func(t Timer, _ time.Time) Result {
+		if w.machine().get(t.Group) == 0 {
+			return Result{}
+		}
+		return Result{Records: []Record{put(t.Group, 2)}}
+	}
+	w.now = w.now.Add(time.Second / 2)
+	w.Tick(w.now) // the timer finds a gone, and the batch that says so still waits
+	w.log.Refuse = kafka.KafkaStorageError
+	w.now = w.now.Add(time.Second / 2)
+	next := w.Tick(w.now)
+	if next.IsZero() {
+		t.Fatal("the timer is lost")
+	}
+	w.log.Refuse = nil
+	for range 3 {
+		if next.IsZero() {
+			break
+		}
+		w.now = next
+		next = w.Tick(w.now)
+	}
+	w.expect(w.get("a"), "a is 2")
+}
+
 func TestASleepingProcessPutsTimersOff(t *testing.T) {
 	w := newWorld(t)
 	w.Lead(0, 1)

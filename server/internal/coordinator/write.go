@@ -115,7 +115,7 @@ func (s *shard[M]) refuse(res Result, err error) {
 func (s *shard[M]) park(res Result) {
 	if s.batch.builder != nil {
 		s.batch.then = append(s.batch.then, res.Then...)
-		if res.Undo != nil && len(res.Records) > 0 {
+		if res.Undo != nil { // also where nothing was to be done: that rests on what was replayed for the batch
 			s.batch.undo = append(s.batch.undo, res.Undo)
 		}
 		return
