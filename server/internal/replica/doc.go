@@ -70,8 +70,9 @@
 // # Files of a log directory
 //
 // Beside Kafka's own (.lock, meta.properties, the checkpoints, .kafka_cleanshutdown) there are some of ours, which
-// Kafka leaves alone: millrace-durable-floor, millrace-journal.0 and .1 (while the node runs), millrace-manifest (manifest.go: what a clean stop knows of every log, so
-// that a start touches none of them) and millrace-reserve (reserve.go: room for the day when the disk is full).
+// Kafka leaves alone: millrace-durable-floor; millrace-journal.0 and .1, while the node runs; millrace-manifest
+// (manifest.go: what a clean stop knows of every log, so that a start touches none of them) and millrace-reserve
+// (reserve.go: room for the day when the disk is full).
 //
 // # What comes next
 //

@@ -62,7 +62,7 @@ type journal struct {
 	// they wait for the next run.
 	barred map[kafka.TopicIDPartition]struct{}
 	limit  int64 // of a half: journalHalf, but in tests
-	// frames counts what was written, for tests and metrics.
+	// frames counts what was written, for tests.
 	frames atomic.Int64
 }
 

@@ -154,7 +154,10 @@ func (s *syncer) run() {
 	wake := newWakes()
 	if len(gone) > 0 && !s.dir.offline.Load() {
 		// Before anything of a replica that came back is acknowledged. The rounds before have let go of those that went.
-		if err := s.dir.journal.end(gone); err != nil {
+		s.dir.stall.start()
+		err := s.dir.journal.end(gone)
+		s.dir.stall.stop()
+		if err != nil {
 			s.dir.fail(err)
 		}
 	}

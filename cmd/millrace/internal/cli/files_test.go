@@ -131,10 +131,12 @@ func TestFilesOfAStoppedNode(t *testing.T) {
 	})
 }
 
-// A flipped bit is found, with its file and position, by every command that looks.
-func TestAFlippedBitIsFound(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "data")
-	file := nodeFile(t, dir)
+// threeBatches returns the directory, the properties file and the log of a node that holds three batches of one size and was
+// stopped.
+func threeBatches(t *testing.T) (dir, file, log string) {
+	t.Helper()
+	dir = filepath.Join(t.TempDir(), "data")
+	file = nodeFile(t, dir)
 	if code, _, stderr := command(t, "storage", "format", "-c", file); code != 0 {
 		t.Fatal(stderr)
 	}
@@ -145,7 +147,12 @@ func TestAFlippedBitIsFound(t *testing.T) {
 			}
 		}
 	})
-	log := filepath.Join(dir, "orders-0", "00000000000000000000.log")
+	return dir, file, filepath.Join(dir, "orders-0", "00000000000000000000.log")
+}
+
+// A flipped bit is found, with its file and position, by every command that looks.
+func TestAFlippedBitIsFound(t *testing.T) {
+	dir, file, log := threeBatches(t)
 	b, err := os.ReadFile(log)
 	if err != nil {
 		t.Fatal(err)
@@ -172,19 +179,7 @@ func TestAFlippedBitIsFound(t *testing.T) {
 
 // What was on the disk and is not there any more is damage, not a torn tail, whether or not the last stop was clean.
 func TestALostTailIsFound(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "data")
-	file := nodeFile(t, dir)
-	if code, _, stderr := command(t, "storage", "format", "-c", file); code != 0 {
-		t.Fatal(stderr)
-	}
-	serve(t, file, func(cl *kgo.Client) {
-		for range 3 {
-			if err := cl.ProduceSync(t.Context(), kgo.StringRecord("value")).FirstErr(); err != nil {
-				t.Fatal(err)
-			}
-		}
-	})
-	log := filepath.Join(dir, "orders-0", "00000000000000000000.log")
+	dir, _, log := threeBatches(t)
 	whole, err := os.ReadFile(log)
 	if err != nil {
 		t.Fatal(err)
