@@ -82,7 +82,7 @@ func (w *world) acknowledged(where place, offset int64) {
 func (w *world) reached(g *theGroup, member string, epoch int32) {
 	w.ledger.catchUp()
 	g.newestID, g.newestEpoch = member, epoch
-	if !w.ledger.reached[reachedKey(memberKey(g.name, member), epoch)] {
+	if _, reached := w.ledger.reached[reachedKey(memberKey(g.name, member), epoch)]; !reached {
 		w.fail("nothing is answered before it is committed", "%s of %s was told of epoch %d", member, g.name, epoch)
 	}
 }
@@ -92,11 +92,15 @@ func (w *world) reached(g *theGroup, member string, epoch int32) {
 func (w *world) assigned(g *theGroup, member, identity string, generation int32, partitions []string) {
 	w.ledger.catchUp()
 	g.newestID, g.newestEpoch = member, generation
-	if !w.ledger.reached[reachedKey(g.name, generation)] && !w.ledger.reached[reachedKey(memberKey(g.name, member), generation)] {
+	since, reached := w.ledger.reached[reachedKey(g.name, generation)]
+	if !reached {
+		since, reached = w.ledger.reached[reachedKey(memberKey(g.name, member), generation)]
+	}
+	if !reached {
 		w.fail("nothing is answered before it is committed", "%s of %s got its assignment of generation %d", member, g.name, generation)
 	}
 	for _, of := range partitions {
-		key := ownerKey(fmt.Sprintf("%s, deleted at %d,", g.name, w.ledger.deleted[g.name]), generation, of)
+		key := ownerKey(fmt.Sprintf("%s, deleted at %d,", g.name, since), generation, of)
 		if other, taken := w.owners[key]; taken && other != identity {
 			w.fail("a partition has one owner", "%s and %s both got %s of %s in generation %d", other, identity, of, g.name, generation)
 		}

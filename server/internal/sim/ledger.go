@@ -31,8 +31,9 @@ type ledger struct {
 	statics map[string]string
 	away    map[string]bool
 	left    map[string]*leftForNow
-	// reached are the generations and epochs of members that have ever been committed.
-	reached map[string]bool
+	// reached are the generations and epochs of members that have ever been committed, each with the tombstone of the
+	// group that was the newest then: a group that was deleted counts from the beginning again.
+	reached map[string]int64
 	commits map[place]commit
 	at      map[int64]int64         // the record of a commit, by the offset that it commits
 	topicOf map[int64]kafka.TopicID // of a commit, by the offset that it commits
@@ -54,7 +55,7 @@ type leftForNow struct {
 
 func newLedger(w *world) ledger {
 	return ledger{
-		w: w, generations: map[string]int32{}, epochs: map[string]int32{}, members: map[string]int32{}, since: map[string]map[owned]int32{}, reached: map[string]bool{},
+		w: w, generations: map[string]int32{}, epochs: map[string]int32{}, members: map[string]int32{}, since: map[string]map[owned]int32{}, reached: map[string]int64{},
 		commits: map[place]commit{}, at: map[int64]int64{}, erased: map[place]int64{}, joined: map[string]map[string]bool{}, leaderless: map[string]bool{}, statics: map[string]string{}, away: map[string]bool{},
 		left: map[string]*leftForNow{}, topicOf: map[int64]kafka.TopicID{}, deleted: map[string]int64{},
 	}
@@ -126,7 +127,7 @@ func (l *ledger) take(s *shard, r record.Record) {
 			return
 		}
 		v := value.(*wire.GroupMetadataValue)
-		l.rise(l.generations, key.Group, v.Generation)
+		l.rise(l.generations, key.Group, key.Group, v.Generation)
 		l.leaderless[key.Group] = v.Leader == nil
 		l.joined[key.Group] = map[string]bool{}
 		for _, m := range v.Members {
@@ -140,7 +141,7 @@ func (l *ledger) take(s *shard, r record.Record) {
 			l.deleted[key.GroupID] = r.Offset
 			return
 		}
-		l.rise(l.epochs, key.GroupID, value.(*wire.ConsumerGroupMetadataValue).Epoch)
+		l.rise(l.epochs, key.GroupID, key.GroupID, value.(*wire.ConsumerGroupMetadataValue).Epoch)
 	case *wire.ConsumerGroupMemberMetadataKey:
 		l.member(key, value)
 	case *wire.ConsumerGroupCurrentMemberAssignmentKey:
@@ -200,7 +201,7 @@ func (l *ledger) current(key *wire.ConsumerGroupCurrentMemberAssignmentKey, valu
 		return
 	}
 	delete(l.away, who)
-	l.rise(l.members, who, v.MemberEpoch)
+	l.rise(l.members, key.GroupID, who, v.MemberEpoch)
 	l.since[who] = l.dates(who, v)
 }
 
@@ -220,13 +221,13 @@ func (l *ledger) erase(where place) {
 	}
 }
 
-// rise notes a generation or an epoch, which never goes back.
-func (l *ledger) rise(of map[string]int32, who string, to int32) {
+// rise notes a generation or an epoch of a group or one of its members, which never goes back.
+func (l *ledger) rise(of map[string]int32, group, who string, to int32) {
 	if before, known := of[who]; known && to < before {
 		l.w.fail("epochs and generations never go back", "%s went from %d to %d", who, before, to)
 	}
 	of[who] = to
-	l.reached[reachedKey(who, to)] = true
+	l.reached[reachedKey(who, to)] = l.deleted[group]
 }
 
 // dates says since when a member has what it has now, or is to give up.
