@@ -32,6 +32,11 @@ type Options struct {
 	RecoveryPoint int64
 	// StartOffset is the log start of the checkpoint; -1 when it lists none.
 	StartOffset int64
+	// SavesStart says that the owner saves the log's start and then calls StartSaved: no segment goes before.
+	SavesStart bool
+	// StartSaved says that this was so whenever the log was in use, and that StartOffset (0 for -1) is what was saved: a log
+	// that begins above it lacks what lies between. Else it begins where its first segment does.
+	StartSaved bool
 	// Floor is the durable floor: the records below it were acknowledged as flushed. A bad batch below it is
 	// damage, a bad batch above it the torn tail of the last writes. 0 when not known.
 	Floor int64
@@ -48,7 +53,7 @@ type Summary struct {
 	StartOffset int64
 	EndOffset   int64
 	LastEpoch   int32
-	Segments    int32
+	Segments    int32 // 0 when parts of the log were missing: its first use looks again which
 	Size        int64 // bytes of all .log files
 	// MaxTimestamp is the greatest timestamp in the log, OldestTimestamp that of its first segment, which retention
 	// looks at: both in ms, -1 when there is none.
@@ -76,6 +81,8 @@ type Log struct {
 
 	// Offsets; changed under mu. Invariant: recovery <= flushed <= end, start <= end.
 	start, end, flushed, recovery atomic.Int64
+	// saved is the start that is saved: segments that lie wholly below it may go. It is above every offset when nobody saves it.
+	saved atomic.Int64
 	// undecided is the first offset of a transaction under way, -1 when there is none; known while hot.
 	undecided atomic.Int64
 	lastEpoch atomic.Int32
@@ -168,6 +175,10 @@ func newLog(o *Options) *Log {
 	}
 	l.undecided.Store(-1)
 	l.lastEpoch.Store(-1)
+	l.saved.Store(math.MaxInt64)
+	if o.SavesStart {
+		l.saved.Store(max(o.StartOffset, 0))
+	}
 	return l
 }
 
@@ -219,6 +230,7 @@ func Open(o Options, now time.Time) (*Log, error) {
 func OpenCold(o Options, s Summary) *Log {
 	l := newLog(&o)
 	l.start.Store(s.StartOffset)
+	l.saved.Store(max(l.saved.Load(), s.StartOffset))
 	for _, offset := range []*atomic.Int64{&l.end, &l.flushed, &l.recovery} {
 		offset.Store(s.EndOffset)
 	}
@@ -555,10 +567,14 @@ func (l *Log) dropSnapshots(h *hot, which func(offset int64) bool) {
 
 // summary describes the log. view is held.
 func (l *Log) summary() Summary {
-	return Summary{
+	s := Summary{
 		StartOffset: l.start.Load(), EndOffset: l.end.Load(), LastEpoch: l.lastEpoch.Load(), Segments: l.segments.Load(),
 		Size: l.size, MaxTimestamp: l.maxTime, OldestTimestamp: l.oldestTime,
 	}
+	if l.damages.Load() != nil {
+		s.Segments = 0
+	}
+	return s
 }
 
 // Cool gives up what a log in use needs. It does so only when all is durable and nothing waits to be removed; it
@@ -572,7 +588,7 @@ func (l *Log) Cool() bool {
 	}
 	l.mu.Lock()
 	h := l.hot
-	if h == nil || l.closed || len(h.doomed) > 0 || len(h.decided) > 0 || l.flushed.Load() != l.end.Load() {
+	if h == nil || l.closed || len(h.doomed) > 0 || len(h.decided) > 0 || l.passed(h) > 0 || l.flushed.Load() != l.end.Load() {
 		l.mu.Unlock()
 		return h == nil
 	}

@@ -17,6 +17,7 @@ import (
 // scope says what to believe when a log is read from its files.
 type scope struct {
 	start   int64 // of the log, as a checkpoint has it; -1 when none does
+	saved   bool  // nothing between the start and the first segment was let go
 	trusted int64 // everything below is durable with its indexes
 	floor   int64 // everything below was durable. Invariant: trusted <= floor
 	clean   bool  // everything is
@@ -30,6 +31,9 @@ func (l *Log) open(o *Options, now time.Time) error {
 	}
 	h := &hot{between: -1, producers: l.newProducers(), dirSeq: 1}
 	s := scope{start: o.StartOffset, trusted: o.RecoveryPoint, floor: max(o.Floor, o.RecoveryPoint), clean: o.Clean}
+	if o.StartSaved && !o.Clean {
+		s.start, s.saved = max(s.start, 0), true
+	}
 	usable, err := l.readEpochs(h, s)
 	if err != nil {
 		return err
@@ -44,6 +48,11 @@ func (l *Log) open(o *Options, now time.Time) error {
 	}
 	end := l.end.Load()
 	start := max(s.start, h.segs[0].Base)
+	if s.saved {
+		if start = s.start; h.segs[0].Base > start {
+			h.holes = append([]error{l.hole(start, h.segs[0])}, h.holes...)
+		}
+	}
 	if start > end {
 		if s.floor > end {
 			return &Damage{Partition: l.tp, From: end, To: s.floor, File: h.active().Log.Path(), Position: h.active().Size(), Cause: errors.New("the log ends below its start offset")}
@@ -430,11 +439,12 @@ func (sc *scan) take(i int) error {
 }
 
 // noteHole goes on at the segment at i, and notes what is missing before it. It is not when retention was about to take
-// it: a crash may have brought back the segments before it.
+// it and the log's start need not say so: a crash may have brought back the segments before it.
 func (sc *scan) noteHole(i int) {
 	seg := sc.segs[i]
 	hole := sc.log.hole(max(sc.end, sc.start), seg)
-	if hole != nil && !sc.clean && !slices.ContainsFunc(sc.retired, func(base int64) bool { return base >= sc.end && base < seg.Base }) {
+	retired := func(base int64) bool { return base >= sc.end && base < seg.Base }
+	if hole != nil && !sc.clean && (sc.saved || !slices.ContainsFunc(sc.retired, retired)) {
 		sc.h.holes = append(sc.h.holes, hole)
 	}
 	sc.end = seg.Base

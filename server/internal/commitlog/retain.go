@@ -12,8 +12,8 @@ import (
 // Retain deletes what the configuration does not keep: whole segments, the oldest first, that lie below the high
 // watermark and are too old or too many bytes. Their files are renamed now and unlinked by the first Retain after
 // file.delete.delay.ms. It also forgets producers that were idle for too long, and transactions that the high watermark
-// has passed. freed is the bytes of log that were
-// taken out now. NextRetention says when files wait to be unlinked.
+// has passed. freed is the bytes of log that were taken out now. NextRetention says when files wait to be unlinked.
+// With Options.SavesStart only the log's start moves, and StartSaved takes the segments out.
 //
 // A cold log in which nothing can be due is not touched.
 func (l *Log) Retain(now time.Time, highWatermark int64) (freed int64, err error) {
@@ -58,7 +58,40 @@ func (l *Log) Retain(now time.Time, highWatermark int64) (freed int64, err error
 		h.epochs.truncateStart(base)
 	}
 	l.view.Unlock()
-	return l.retire(h, n, now.UnixMilli()+c.FileDeleteDelay.Milliseconds())
+	return l.retire(h, min(n, l.deserted(h)), now.UnixMilli()+c.FileDeleteDelay.Milliseconds())
+}
+
+// StartSaved says that a start of the log was saved, durably: the segments that lie wholly below it go now, as Retain has
+// it. Before, a crash would leave a log that begins above its start as one that lost its first segments.
+func (l *Log) StartSaved(start int64, now time.Time) (freed int64, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if start <= l.saved.Load() {
+		return 0, nil
+	}
+	l.saved.Store(start)
+	h := l.hot
+	if h == nil || l.isClosed() || l.Err() != nil {
+		return 0, nil
+	}
+	return l.retire(h, l.deserted(h), now.UnixMilli()+l.Config().FileDeleteDelay.Milliseconds())
+}
+
+// StartUnsaved reports whether the log's start is above the one that was saved last.
+func (l *Log) StartUnsaved() bool { return l.start.Load() > l.saved.Load() }
+
+// passed counts the segments that lie wholly below the log's start.
+func (l *Log) passed(h *hot) int { return h.below(l.start.Load()) }
+
+// deserted counts those of them that no start needs that a crash may bring back.
+func (l *Log) deserted(h *hot) int { return h.below(min(l.start.Load(), l.saved.Load())) }
+
+// below counts the segments that lie wholly below an offset; the last one never does.
+func (h *hot) below(offset int64) (n int) {
+	for n+1 < len(h.segs) && h.segs[n+1].Base <= offset {
+		n++
+	}
+	return n
 }
 
 // retentionDue tells from what a cold log remembers whether a segment may have to go.

@@ -172,7 +172,7 @@ func (l *Log) restartAt(h *hot, offset int64) error {
 }
 
 // AdvanceStart moves the log's start up to an offset (DeleteRecords): the records below cannot be read any more, and
-// segments that lie wholly below go. An offset above the end is OFFSET_OUT_OF_RANGE; one below the start does nothing.
+// segments that lie wholly below go, with Options.SavesStart once that is saved. An offset above the end is OFFSET_OUT_OF_RANGE; one below the start does nothing.
 func (l *Log) AdvanceStart(offset int64) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -190,10 +190,6 @@ func (l *Log) AdvanceStart(offset int64) error {
 	l.start.Store(offset)
 	h.epochs.truncateStart(offset)
 	l.view.Unlock()
-	n := 0
-	for n+1 < len(h.segs) && h.segs[n+1].Base <= offset {
-		n++
-	}
-	_, err = l.retire(h, n, 0)
+	_, err = l.retire(h, l.deserted(h), 0)
 	return err
 }

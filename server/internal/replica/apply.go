@@ -30,7 +30,7 @@ func (m *Manager) Apply(image *metadata.Image, delta *metadata.Delta) {
 			for log := range d.missing { // deleted or moved away while the node was down
 				d.sync.end(log, nil)
 			}
-			d.missing = nil
+			d.missing, d.startsFound = nil, nil
 		}
 		for _, d := range m.dirs {
 			d.janitor.start()
@@ -213,6 +213,9 @@ func (m *Manager) miss(p *Partition) bool {
 func (d *logDir) lack(p *Partition, floor int64) {
 	delete(d.missing, p.key())
 	d.noteUnopened(p.key(), floor)
+	if start, known := d.startsFound[p.tp()]; known {
+		d.starts.keep(p.tp(), start)
+	}
 	d.damage.Add(1)
 	d.log.Error(lostAdvice, "partition", p.tp(), "dir", d.path(p.tp().String()), "acknowledged_to", floor)
 }

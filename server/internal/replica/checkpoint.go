@@ -29,6 +29,8 @@ type checkpoint struct {
 	// is called the same: it would begin where the old log did, and lack what the old one held. Guarded by goneMu.
 	goneMu sync.Mutex
 	gone   map[kafka.TopicPartition]struct{}
+	// kept are offsets of logs that could not be opened: whoever restores one wants them. Guarded by goneMu.
+	kept map[kafka.TopicPartition]int64
 	// save writes it; a value of its own, since a method made into one anew for each append would be garbage.
 	save func()
 }
@@ -48,6 +50,18 @@ func (c *checkpoint) forget(tp kafka.TopicPartition) {
 		c.gone = map[kafka.TopicPartition]struct{}{}
 	}
 	c.gone[tp] = struct{}{}
+	delete(c.kept, tp)
+}
+
+// keep has the file go on to have the offset of a log that could not be opened.
+func (c *checkpoint) keep(tp kafka.TopicPartition, offset int64) {
+	c.goneMu.Lock()
+	defer c.goneMu.Unlock()
+	if c.kept == nil {
+		c.kept = map[kafka.TopicPartition]int64{}
+	}
+	c.kept[tp] = offset
+	delete(c.gone, tp)
 }
 
 // mayHave reports whether the file may have an older log of that name.
@@ -58,13 +72,16 @@ func (c *checkpoint) mayHave(tp kafka.TopicPartition) bool {
 	return gone
 }
 
-// takeGone returns the names that a save which begins now leaves out.
-func (c *checkpoint) takeGone() map[kafka.TopicPartition]struct{} {
+// takeGone returns the names that a save which begins now leaves out, and what it keeps.
+func (c *checkpoint) takeGone() (gone map[kafka.TopicPartition]struct{}, kept []commitlog.CheckpointEntry) {
 	c.goneMu.Lock()
 	defer c.goneMu.Unlock()
-	gone := c.gone
+	gone = c.gone
 	c.gone = nil
-	return gone
+	for tp, offset := range c.kept {
+		kept = append(kept, commitlog.CheckpointEntry{Partition: tp, Offset: offset})
+	}
+	return gone, kept
 }
 
 // forgetName notes in the checkpoints that say where a log stands that the log of that name is no more.
@@ -106,7 +123,6 @@ func (d *logDir) unplaced() []*Partition {
 
 func (d *logDir) highMoved()  { d.highs.moved(d) }
 func (d *logDir) pointMoved() { d.points.moved(d) }
-func (d *logDir) startMoved() { d.starts.moved(d) }
 
 // saveHighs writes replication-offset-checkpoint.
 func (d *logDir) saveHighs() {
@@ -119,18 +135,40 @@ func (d *logDir) saveHighsNow(also ...*Partition) error {
 	return d.save(&d.highs, also, func(p *Partition) (int64, bool) { return p.high.Load(), true })
 }
 
-// saveStarts writes log-start-offset-checkpoint: the logs whose start was moved.
+// saveStarts writes log-start-offset-checkpoint: the logs whose start was moved. What lies below them goes then.
 func (d *logDir) saveStarts() {
-	if err := d.saveStartsNow(); err != nil {
+	if _, err := d.saveStartsAndFree(); err != nil {
 		d.notSaved(&d.starts, err)
 	}
 }
 
 func (d *logDir) saveStartsNow(also ...*Partition) error {
-	return d.save(&d.starts, also, func(p *Partition) (int64, bool) {
-		start := p.log.StartOffset()
+	_, err := d.saveStartsAndFree(also...)
+	return err
+}
+
+// saveStartsAndFree writes log-start-offset-checkpoint, durably, and lets go of the segments below the starts that were not
+// in it: one write for all the logs of the directory.
+func (d *logDir) saveStartsAndFree(also ...*Partition) (freed int64, err error) {
+	type moved struct {
+		p     *Partition
+		start int64
+	}
+	var due []moved
+	err = d.save(&d.starts, also, func(p *Partition) (int64, bool) {
+		unsaved, start := p.log.StartUnsaved(), p.log.StartOffset()
+		if unsaved {
+			due = append(due, moved{p, start})
+		}
 		return start, start > 0
 	})
+	if err != nil {
+		return 0, err
+	}
+	for _, m := range due {
+		freed += m.p.startSaved(m.start)
+	}
+	return freed, nil
 }
 
 // savePoints moves recovery points and writes recovery-point-offset-checkpoint. A log of class cache that is dirty
@@ -234,8 +272,7 @@ func (d *logDir) save(c *checkpoint, also []*Partition, value func(p *Partition)
 		return nil
 	}
 	c.behind.Store(false) // what changes from here on may be missing, and asks for another save
-	gone := c.takeGone()
-	var entries []commitlog.CheckpointEntry
+	gone, entries := c.takeGone()
 	list := func(p *Partition) {
 		if offset, listed := value(p); listed {
 			entries = append(entries, commitlog.CheckpointEntry{Partition: p.tp(), Offset: offset})
@@ -295,4 +332,31 @@ func (d *logDir) readCheckpoint(name, without string) (map[kafka.TopicPartition]
 		offsets[e.Partition] = e.Offset
 	}
 	return offsets, nil
+}
+
+// saveFoundStarts makes the file of starts say where the logs begin that a start of the node has found, and be there: without
+// it nobody can tell a log that lacks its first segments.
+func (d *logDir) saveFoundStarts(found map[kafka.TopicPartition]loadedLog, recorded map[kafka.TopicPartition]int64) error {
+	_, err := d.fs.Stat(d.path(startOffsetFile))
+	same := err == nil
+	var entries []commitlog.CheckpointEntry
+	for tp, l := range found {
+		start := recorded[tp]
+		if l.log != nil {
+			start = l.log.StartOffset()
+			same = same && start == recorded[tp]
+		}
+		if start > 0 {
+			entries = append(entries, commitlog.CheckpointEntry{Partition: tp, Offset: start})
+		}
+	}
+	for tp, start := range recorded {
+		if _, there := found[tp]; !there {
+			entries = append(entries, commitlog.CheckpointEntry{Partition: tp, Offset: start})
+		}
+	}
+	if same {
+		return nil
+	}
+	return d.room.withReserve(func() error { return commitlog.WriteCheckpoint(d.fs, d.path(startOffsetFile), entries) })
 }

@@ -53,6 +53,10 @@ type logDir struct {
 	cleanEpoch int64
 	// fromManifest says that the directory was not listed.
 	fromManifest bool
+	// startsSaved says that the starts of the logs were saved before any segment went, as long as the directory was in use.
+	startsSaved bool
+	// startsFound are the starts that were saved, until the first image says which logs are missing.
+	startsFound map[kafka.TopicPartition]int64
 	// unopened are the logs that could not be opened, with the floors that hold for them. While there are any, no
 	// stop counts as clean: the next start must look at them again.
 	unopenedMu sync.Mutex

@@ -58,6 +58,9 @@
 //   - A bit flips in the journal: a frame does not check and is left out. If the logs have what it held, as they have
 //     when the process alone ended, nothing is missing. Else a later frame of the same log, or its floor, tells that
 //     something is: damage. That a frame is missing is told in any case.
+//   - A crash in the middle of retention or of DeleteRecords: the new start of a log is saved, durably and in one write for the
+//     logs of the directory, before a segment below it is renamed. So a log that begins above its saved start lacks
+//     segments: reads of those are refused, and a line says so.
 //   - Somebody takes files of a log away. While the node runs, whoever meets that (a round, a drain of the journal, a
 //     checkpoint, an append) takes that partition offline, and the others go on: the disk has answered. After an unclean
 //     stop a log that has a floor and no directory is offline, not empty, and a hole between segments is refused.

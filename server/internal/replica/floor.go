@@ -37,6 +37,9 @@ const floorFile = "millrace-durable-floor"
 //	         │                          │ int32     │ int64      │ of 0–28│
 //	         └──────────────────────────┴───────────┴────────────┴────────┘
 //
+// The first of the zeros is 1 where log starts are saved before segments go (retain.go): with an older file a log that
+// begins above its start is none that lacks something.
+//
 // All numbers are big-endian. Sixteen entries fill a sector, so an entry is never torn in two by a sector that was
 // written and one that was not; each has a checksum of its own, and a bad one costs itself alone. For one replica
 // the last good entry holds.
@@ -49,6 +52,7 @@ const (
 	floorVersion    = 1
 	floorHeaderSize = 32
 	floorEntrySize  = 32
+	floorStarts     = 12 // where the header says that starts are saved
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -67,12 +71,16 @@ type floor struct {
 	dirty atomic.Bool
 	// compacted is the size after the last rewrite.
 	compacted int64
+	// torn is how many entries at the end of the file a crash left incomplete.
+	torn int
+	// savesStarts: the process that wrote the file saved the starts of logs before it let segments go.
+	savesStarts bool
 	// ended are the replicas that were ended while a run of the journal had bytes of them, with that run.
 	ended map[kafka.TopicIDPartition]uint64
 }
 
 // openFloor reads the journal of a directory, and begins a new one in its place when begin is called. Entries that
-// do not check are counted in bad.
+// do not check are counted in bad, but for the last ones, which a crash leaves of a round that it tore.
 func openFloor(fsys vfs.FS, dir string) (f *floor, floors map[kafka.TopicIDPartition]int64, bad int, err error) {
 	f = &floor{fs: fsys, path: path.Join(dir, floorFile)}
 	data, err := vfs.ReadFile(fsys, f.path)
@@ -84,6 +92,8 @@ func openFloor(fsys vfs.FS, dir string) (f *floor, floors map[kafka.TopicIDParti
 	}
 	floors, bad, err = parseFloors(data)
 	f.ended = parseEnded(data)
+	_, f.torn = eachFloor(data, func(kafka.TopicIDPartition, int64) {})
+	f.savesStarts = len(data) >= floorHeaderSize && crc32.Checksum(data[:28], castagnoli) == binary.BigEndian.Uint32(data[28:]) && data[floorStarts] == 1
 	return f, floors, bad, err
 }
 
@@ -117,12 +127,12 @@ func parseFloors(data []byte) (floors map[kafka.TopicIDPartition]int64, bad int,
 	} else {
 		bad++ // the entries check themselves, and their size has never been another
 	}
-	bad += eachFloor(data, func(log kafka.TopicIDPartition, flushed int64) {
+	lost, _ := eachFloor(data, func(log kafka.TopicIDPartition, flushed int64) {
 		if floors[log] = flushed; flushed < 0 {
 			delete(floors, log)
 		}
 	})
-	return floors, bad, nil
+	return floors, bad + lost, nil
 }
 
 // parseEnded returns the replicas that a journal ends, with the last run that may have bytes of them.
@@ -136,21 +146,23 @@ func parseEnded(data []byte) map[kafka.TopicIDPartition]uint64 {
 	return ended
 }
 
-// eachFloor yields the entries that check, and counts those that do not.
-func eachFloor(data []byte, do func(log kafka.TopicIDPartition, flushed int64)) (bad int) {
+// eachFloor yields the entries that check, and counts those before them that do not.
+// torn is how many do not at the end.
+func eachFloor(data []byte, do func(log kafka.TopicIDPartition, flushed int64)) (bad, torn int) {
 	if len(data) < floorHeaderSize {
-		return 0
+		return 0, 0
 	}
 	for rest := data[floorHeaderSize:]; len(rest) >= floorEntrySize; rest = rest[floorEntrySize:] {
 		e := rest[:floorEntrySize]
 		if crc32.Checksum(e[:28], castagnoli) != binary.BigEndian.Uint32(e[28:]) {
-			bad++
+			torn++
 			continue
 		}
+		bad, torn = bad+torn, 0
 		key := kafka.TopicIDPartition{TopicID: kafka.TopicID(e[:16]), Partition: int32(binary.BigEndian.Uint32(e[16:]))}
 		do(key, int64(binary.BigEndian.Uint64(e[20:])))
 	}
-	return bad
+	return bad, torn
 }
 
 func appendFloorHeader(b []byte) []byte {
@@ -159,6 +171,7 @@ func appendFloorHeader(b []byte) []byte {
 	b = binary.BigEndian.AppendUint16(b, floorVersion)
 	b = binary.BigEndian.AppendUint16(b, floorEntrySize)
 	b = append(b, make([]byte, 16)...)
+	b[at+floorStarts] = 1
 	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b[at:], castagnoli))
 }
 

@@ -111,11 +111,19 @@ func (d *logDir) load(ctx context.Context, p *progress) (map[kafka.TopicPartitio
 		d.damage.Add(int64(bad))
 		d.log.Warn("entries of the durable floor do not check and are left out; the floor of their logs may be lower than it was", "dir", d.Path, "entries", bad)
 	}
-	found, err := d.openLogs(ctx, floors, p)
+	if floor.torn > 0 {
+		d.log.Info("the last entries of the durable floor do not check, as a power loss leaves them; the floor of their logs may be lower than it was", "dir", d.Path, "entries", floor.torn)
+	}
+	d.startsSaved = floor.savesStarts
+	found, starts, err := d.openLogs(ctx, floors, p)
 	if err != nil {
 		return nil, err
 	}
 	d.noteMissing(floors, found)
+	// Before the floor has a log that began later than was known, as those of Apache Kafka may.
+	if err := d.saveFoundStarts(found, starts); err != nil {
+		return nil, err
+	}
 	// The floor begins anew with what was found, and with what was missed.
 	err = d.room.withReserve(func() error {
 		return floor.rewrite(func(b []byte) []byte {
@@ -176,11 +184,12 @@ func (d *logDir) replay(floors map[kafka.TopicIDPartition]int64) error {
 	})
 }
 
-// openLogs opens the logs of the directory: cold from the manifest after a clean stop, each by itself otherwise.
-func (d *logDir) openLogs(ctx context.Context, floors map[kafka.TopicIDPartition]int64, p *progress) (map[kafka.TopicPartition]loadedLog, error) {
+// openLogs opens the logs of the directory: cold from the manifest after a clean stop, each by itself otherwise. starts is
+// where they began when that was last saved.
+func (d *logDir) openLogs(ctx context.Context, floors map[kafka.TopicIDPartition]int64, p *progress) (found map[kafka.TopicPartition]loadedLog, starts map[kafka.TopicPartition]int64, err error) {
 	epoch, clean, err := commitlog.ReadCleanShutdown(d.fs, d.Path)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	d.clean, d.cleanEpoch = clean, epoch
 	var entries []manifestEntry
@@ -189,47 +198,59 @@ func (d *logDir) openLogs(ctx context.Context, floors map[kafka.TopicIDPartition
 			d.log.Info("no manifest to start from; each log is looked at", "dir", d.Path, "why", err)
 			entries = nil
 		}
-		// From here on a stop is unclean until the next Close says otherwise.
-		if err := d.fs.Remove(d.path(manifestFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, err
-		}
+	}
+	// From here on a stop is unclean until the next Close says otherwise.
+	err = d.fs.Remove(d.path(manifestFile))
+	if err == nil && !clean {
+		// A manifest without its marker was left by a clean stop, and another program, Apache Kafka, has run since.
+		d.startsSaved = false
+		err = d.fs.SyncDir(d.Path)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, err
+	}
+	if clean {
 		if err := commitlog.RemoveCleanShutdown(d.fs, d.Path); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	highs, err := d.readCheckpoint(highWatermarkFile, "high watermarks begin at the start of their logs and rise with what is flushed")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if entries != nil {
 		d.fromManifest = true
-		return d.openCold(entries, highs, p), nil
+		found, starts = d.openCold(entries, highs, p)
+		return found, starts, nil
 	}
 	if !clean {
 		if err := d.replay(floors); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	points, err := d.readCheckpoint(recoveryPointFile, "the logs of the directory are read from their beginning")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	// This one has no stand-in. It alone says which records were deleted (DeleteRecords) that a segment still has; without
 	// it they would be read again, and what was read cannot be taken back, whatever law or promise they were deleted for.
 	// Kafka lets them come back. Here the directory stays offline until somebody has decided that.
-	starts, err := d.readCheckpoint(startOffsetFile, "")
+	starts, err = d.readCheckpoint(startOffsetFile, "")
 	if err != nil && !errors.Is(err, commitlog.ErrIO) {
 		err = fmt.Errorf("%w: it says which records were deleted; put a copy in its place, or remove the file to let records come back that kafka-delete-records deleted and that are still in a segment", err)
 	}
 	if err != nil {
-		return nil, err
+		return nil, nil, err
+	}
+	if _, err := d.fs.Stat(d.path(startOffsetFile)); err != nil {
+		d.startsSaved = false // somebody removed it
 	}
 	tps, err := d.list()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	p.found(len(tps))
-	found := make(map[kafka.TopicPartition]loadedLog, len(tps))
+	found = make(map[kafka.TopicPartition]loadedLog, len(tps))
 	var mu sync.Mutex
 	var next atomic.Int32
 	var failure error
@@ -247,6 +268,9 @@ func (d *logDir) openLogs(ctx context.Context, floors map[kafka.TopicIDPartition
 			if l.log == nil {
 				log := kafka.TopicIDPartition{TopicID: l.id, Partition: tp.Partition}
 				d.noteUnopened(log, max(floors[log], points[tp]))
+				if start, known := starts[tp]; known {
+					d.starts.keep(tp, start)
+				}
 			}
 			if err != nil && failure == nil {
 				failure = err
@@ -269,13 +293,14 @@ func (d *logDir) openLogs(ctx context.Context, floors map[kafka.TopicIDPartition
 			}
 		}
 	}
+	d.startsFound = starts
 	if failure == nil {
 		failure = ctx.Err()
 	}
 	if failure == nil {
 		failure = flushRecovered(found)
 	}
-	return found, failure
+	return found, starts, failure
 }
 
 // flushRecovered makes durable what recovery read: it may have come from the page cache, and the high watermark must
@@ -298,18 +323,21 @@ func flushRecovered(found map[kafka.TopicPartition]loadedLog) error {
 }
 
 // openCold makes the logs of a manifest, touching none of their files.
-func (d *logDir) openCold(entries []manifestEntry, highs map[kafka.TopicPartition]int64, p *progress) map[kafka.TopicPartition]loadedLog {
+func (d *logDir) openCold(entries []manifestEntry, highs map[kafka.TopicPartition]int64, p *progress) (found map[kafka.TopicPartition]loadedLog, starts map[kafka.TopicPartition]int64) {
 	p.found(len(entries))
-	found := make(map[kafka.TopicPartition]loadedLog, len(entries))
+	found, starts = make(map[kafka.TopicPartition]loadedLog, len(entries)), map[kafka.TopicPartition]int64{}
 	for i := range entries {
 		e := &entries[i]
 		tp := e.partition
 		log := commitlog.OpenCold(d.options(tp, e.id), e.summary)
 		found[tp] = loadedLog{dir: d, log: log, id: e.id, high: highs[tp]}
+		if start := e.summary.StartOffset; start > 0 {
+			starts[tp] = start
+		}
 	}
 	p.done.Add(int64(len(entries)))
 	p.tell()
-	return found
+	return found, starts
 }
 
 // options is what every log of the directory is made of.
@@ -318,7 +346,7 @@ func (d *logDir) options(tp kafka.TopicPartition, id kafka.TopicID) commitlog.Op
 	config, _ := m.config(m.image.Load(), "")
 	return commitlog.Options{
 		FS: d.fs, Dir: d.path(tp.String()), Partition: tp, TopicID: id, Config: config,
-		Handles: d.handles, Log: d.log, StartOffset: -1, Clean: d.clean, ProducerIDExpiration: m.broker.ProducerIDExpiration,
+		Handles: d.handles, Log: d.log, StartOffset: -1, SavesStart: true, Clean: d.clean, ProducerIDExpiration: m.broker.ProducerIDExpiration,
 	}
 }
 
@@ -344,7 +372,8 @@ func (d *logDir) openLog(tp kafka.TopicPartition, points, starts map[kafka.Topic
 	}
 	o := d.options(tp, id)
 	o.RecoveryPoint = points[tp]
-	o.Floor = max(floors[kafka.TopicIDPartition{TopicID: id, Partition: tp.Partition}], o.RecoveryPoint)
+	floor, ours := floors[kafka.TopicIDPartition{TopicID: id, Partition: tp.Partition}]
+	o.Floor, o.StartSaved = max(floor, o.RecoveryPoint), ours && d.startsSaved
 	if start, ok := starts[tp]; ok {
 		o.StartOffset = start
 	}

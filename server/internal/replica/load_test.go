@@ -170,6 +170,11 @@ func TestFloorEntries(t *testing.T) {
 	floors, bad, _ = parseFloors(b[:len(b)-3])
 	_, known := floors[u0]
 	check(t, "torn at the end", fmt.Sprint(floors[t0], known, bad), "7 false 0")
+	b[floorHeaderSize+3*floorEntrySize+25] ^= 1
+	floors, bad, _ = parseFloors(b)
+	_, known = floors[u0]
+	check(t, "the last one as a power loss leaves it", fmt.Sprint(floors[t0], known, bad), "7 false 0")
+	b[floorHeaderSize+3*floorEntrySize+25] ^= 1
 	b[floorHeaderSize+2*floorEntrySize+25] ^= 1
 	floors, bad, _ = parseFloors(b)
 	check(t, "a flipped bit", fmt.Sprint(floors[t0], floors[t1], floors[u0], bad), "5 6 8 1")

@@ -73,24 +73,44 @@ func (j *janitor) stop() { j.cancel() }
 func (j *janitor) retain() {
 	d := j.dir
 	now := time.Now()
-	var freed int64
+	moved := false
 	for p := range d.hosted() {
 		if j.ctx.Err() != nil || d.offline.Load() {
 			return
 		}
-		freed += p.retain(now)
+		moved = p.retain(now) || moved
 	}
+	freed := d.freeBelowStarts(moved)
 	if freed > 0 {
 		d.log.Info("retention freed room", "dir", d.Path, "bytes", freed)
 	}
 	d.after(d.manager.broker.RetentionCheckInterval, j.retain)
 }
 
-// retain is one log's part of it.
-func (p *Partition) retain(now time.Time) (freed int64) {
+// freeBelowStarts saves the starts that retention has moved, so that the segments below may go: a node that is killed in
+// between has them still, and no start ever finds a log that begins above its start for no reason that it knows of.
+func (d *logDir) freeBelowStarts(moved bool) (freed int64) {
+	if !moved {
+		return 0
+	}
+	freed, err := d.saveStartsAndFree()
+	if err != nil {
+		d.notSaved(&d.starts, err)
+	}
+	return freed
+}
+
+// retain is one log's part of it: moved says that it begins later now.
+func (p *Partition) retain(now time.Time) (moved bool) {
 	wake := newWakes()
-	freed, err := p.retainUnderRole(now, wake)
+	moved, err := p.retainUnderRole(now, wake)
 	wake.run()
+	p.retained(err)
+	return moved
+}
+
+// retained sees to an error of retention.
+func (p *Partition) retained(err error) {
 	switch {
 	case err == nil:
 	case isIO(err):
@@ -98,25 +118,41 @@ func (p *Partition) retain(now time.Time) (freed int64) {
 	default:
 		p.dir.log.Warn("retention of a log failed; it is tried again", "partition", p.tp(), "err", err)
 	}
-	return freed
 }
 
-func (p *Partition) retainUnderRole(now time.Time, wake *wakes) (freed int64, err error) {
+func (p *Partition) retainUnderRole(now time.Time, wake *wakes) (moved bool, err error) {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
 	if p.role.gone || p.damage.Load() == damageLost {
-		return 0, nil
+		return false, nil
 	}
 	start := p.log.StartOffset()
-	freed, err = p.log.Retain(now, p.high.Load())
-	if p.log.StartOffset() != start {
-		p.dir.startMoved()
+	_, err = p.log.Retain(now, p.high.Load())
+	if moved = p.log.StartOffset() != start; moved {
 		p.wakeFetches(wake)
 	}
 	p.unlinkLater()
 	if !p.touched.Swap(false) && !p.dirty.Load() {
 		p.log.Cool()
 	}
+	return moved, err
+}
+
+// startSaved lets the segments below a start go that was saved.
+func (p *Partition) startSaved(start int64) (freed int64) {
+	freed, err := p.startSavedUnderRole(start)
+	p.retained(err)
+	return freed
+}
+
+func (p *Partition) startSavedUnderRole(start int64) (freed int64, err error) {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	if p.role.gone || p.damage.Load() == damageLost || p.dir.offline.Load() { // in the last case it was not saved
+		return 0, nil
+	}
+	freed, err = p.log.StartSaved(start, time.Now())
+	p.unlinkLater()
 	return freed, err
 }
 
@@ -191,12 +227,13 @@ func (j *janitor) execute() {
 	}
 	j.doomed = kept
 	j.mu.Unlock()
+	moved := false
 	for _, x := range due {
 		if j.ctx.Err() != nil || d.offline.Load() {
 			return // the next start finds the rest
 		}
 		if x.log != nil {
-			x.log.retain(now)
+			moved = x.log.retain(now) || moved
 			continue
 		}
 		if err := d.fs.RemoveAll(x.path); err != nil {
@@ -205,6 +242,7 @@ func (j *janitor) execute() {
 		}
 		d.log.Info("deleted log", "dir", x.path)
 	}
+	d.freeBelowStarts(moved)
 	j.mu.Lock()
 	j.arm()
 	j.mu.Unlock()
