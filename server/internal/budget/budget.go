@@ -48,9 +48,9 @@ type waiter struct {
 }
 
 // Buffers come in sizes 4, 5, 6, 7 KiB, 8, 10, 12, 14 KiB and so on: at most a quarter is wasted. Buffers beyond
-// maxClassBytes are made for one use, since one of them would be all that is kept. A producer that fills eight
+// maxClassBytes are made for one use, since few of them would be all that is kept. A producer that fills eight
 // partitions sends up to 8 MB at a time, and a new buffer for each request, cleared and collected, would take half of the
-// CPU of the node.
+// CPU of the node. It has five such requests on the way, which come back together when a sync has answered them.
 //
 // What is kept is a small share of the budget. Garbage, which is not counted, comes on top of what is lent, and beside
 // buffers that are kept for long there is that much less room for it.
@@ -59,7 +59,7 @@ const (
 	maxClassBits  = 24
 	numClasses    = (maxClassBits-minClassBits)*4 + 1
 	maxClassBytes = 1 << maxClassBits
-	maxIdleBytes  = 1 << maxClassBits
+	maxIdleBytes  = 4 << maxClassBits
 	maxIdleShare  = 8                       // of the limit
 	largeClass    = (20-minClassBits)*4 + 1 // beyond 1 MiB
 )

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"hash/crc32"
 	"os"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -53,7 +52,7 @@ type journal struct {
 	run    uint64
 	next   uint32 // sequence of the next frame
 	uses   uint32 // counts runs: Partition.journaled names the last one that a partition is in
-	frame  []byte
+	frame  []byte // the one being filled, in an aligned buffer
 	// above is a number that the floor's file has of an earlier process: every run's is greater.
 	above uint64
 	// runs are the last ones, the newest first: a start finds one of the last two that used each half.
@@ -82,7 +81,7 @@ const (
 	journalMagic       = "MRJRNL\x00\x01"
 	journalFrameHeader = 32
 	journalEntryHeader = 50
-	journalSector      = 512
+	journalSector      = vfs.DirectSector
 
 	// journalHalf is how large a half grows; twice that is what a start after a crash has to write at the most.
 	journalHalf = 32 << 20
@@ -309,38 +308,55 @@ type frameWriter struct {
 // add puts an item into the frame, or into the next one. An item that cannot be read is left out.
 func (w *frameWriter) add(it *syncItem) error {
 	j := w.j
-	if n, _ := it.flush.Loose(); int64(len(j.frame))+n+it.entryHeaders() > journalFrame {
+	n, _ := it.flush.Loose()
+	n += it.entryHeaders()
+	if int64(len(j.frame))+n > journalFrame {
 		if err := w.flush(); err != nil {
 			return err
 		}
 	}
 	if w.entries == 0 {
-		j.frame = append(j.frame[:0], make([]byte, journalFrameHeader)...)
+		j.frame = j.frame[:0]
+		j.grow(journalFrameHeader)
+		j.frame = append(j.frame, zeros[:journalFrameHeader]...)
 	}
-	begin, n := len(j.frame), uint32(0)
+	j.grow(int(n))
+	begin, entries := len(j.frame), uint32(0)
 	for part, run := range it.flush.LooseRuns {
 		var err error
 		if j.frame, err = appendJournalEntry(j.frame, it, part, run); err != nil {
 			j.frame = j.frame[:begin]
 			return nil
 		}
-		n++
+		entries++
 	}
 	it.journaled = true
-	w.entries += n
+	w.entries += entries
 	return nil
 }
+
+// grow makes room in the frame for n bytes more, and for the zeros behind it.
+func (j *journal) grow(n int) {
+	if n += len(j.frame) + journalSector; n > cap(j.frame) {
+		j.frame = append(vfs.AlignedBuffer(min(max(n, 2*cap(j.frame)), journalFrame+journalSector)), j.frame...)
+	}
+}
+
+// zeros are what stands in a frame's header before it is sealed, and behind a frame.
+var zeros [journalSector]byte
 
 // flush writes the frame, if there is something in it.
 func (w *frameWriter) flush() error {
 	if w.entries == 0 {
 		return nil
 	}
-	sealFrame(w.j.frame, w.j.run, w.next, w.entries)
-	if _, err := w.half.file.WriteAt(w.j.frame, w.at); err != nil {
+	frame := w.j.frame
+	sealFrame(frame, w.j.run, w.next, w.entries)
+	frame = append(frame, zeros[:sectors(int64(len(frame)))-int64(len(frame))]...)
+	if _, err := w.half.file.WriteAt(frame, w.at); err != nil {
 		return err
 	}
-	w.at = sectors(w.at + int64(len(w.j.frame)))
+	w.at += int64(len(frame))
 	w.next++
 	w.entries = 0
 	return nil
@@ -363,7 +379,7 @@ func (j *journal) open(h *half) error {
 		return nil
 	}
 	d := j.dir
-	f, err := d.fs.OpenFile(h.path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o644)
+	f, err := d.fs.OpenFile(h.path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|vfs.Direct, 0o644)
 	if err != nil {
 		return err
 	}
@@ -386,7 +402,7 @@ func appendJournalEntry(b []byte, it *syncItem, part int, run commitlog.Run) ([]
 	b = binary.BigEndian.AppendUint16(b, uint16(len(t.name)))
 	b = append(b, t.name...)
 	at := len(b)
-	b = slices.Grow(b, run.Length)[:at+run.Length]
+	b = b[:at+run.Length]
 	return b, it.flush.ReadRun(part, run, b[at:])
 }
 

@@ -223,7 +223,7 @@ func (m *Mem) open(name string, flag int, perm fs.FileMode) (*memFile, error) {
 		return nil, syscall.EISDIR
 	}
 	node.opens++
-	f := &memFile{m: m, node: node, name: name, access: flag & (os.O_RDONLY | os.O_WRONLY | os.O_RDWR)}
+	f := &memFile{m: m, node: node, name: name, access: flag & (os.O_RDONLY | os.O_WRONLY | os.O_RDWR), direct: flag&Direct != 0}
 	if flag&os.O_TRUNC != 0 && f.access != os.O_RDONLY {
 		node.mu.Lock()
 		m.truncate(node, 0)

@@ -15,6 +15,7 @@ type memFile struct {
 	node   *memNode
 	name   string
 	access int
+	direct bool
 	closed atomic.Bool
 }
 
@@ -93,6 +94,9 @@ func (n *memNode) page(i int) []byte {
 func (f *memFile) WriteAt(p []byte, off int64) (int, error) {
 	if err := f.check("write", os.O_RDONLY, off); err != nil {
 		return 0, err
+	}
+	if f.direct && !aligned(p, off) {
+		return 0, pathError("write", f.name, syscall.EINVAL) // stricter than OS: a disk may be
 	}
 	f.m.mu.RLock()
 	defer f.m.mu.RUnlock()

@@ -22,9 +22,20 @@ func (osFS) OpenFile(name string, flag int, perm fs.FileMode) (File, error) {
 	if flag&os.O_APPEND != 0 {
 		return nil, pathError("open", name, syscall.EINVAL)
 	}
-	fd, err := retryInt(func() (int, error) {
-		return unix.Open(name, flag|unix.O_CLOEXEC, uint32(perm.Perm()))
-	})
+	direct := flag&Direct != 0 && directFlag != 0
+	flag &^= Direct
+	open := func(flag int) (int, error) {
+		return retryInt(func() (int, error) { return unix.Open(name, flag|unix.O_CLOEXEC, uint32(perm.Perm())) })
+	}
+	var fd int
+	var err error
+	if direct {
+		fd, err = open(flag | directFlag)
+		direct = err != syscall.EINVAL
+	}
+	if !direct {
+		fd, err = open(flag)
+	}
 	if err != nil {
 		return nil, pathError("open", name, err)
 	}
@@ -37,6 +48,7 @@ func (osFS) OpenFile(name string, flag int, perm fs.FileMode) (File, error) {
 		}
 	}
 	f := &osFile{fd: fd, name: name}
+	f.direct.Store(direct)
 	f.users.Store(1)
 	return f, nil
 }
@@ -108,6 +120,8 @@ type osFile struct {
 	// users counts the calls that are using fd, plus one until Close. At 0 fd is closed, and nobody gets in.
 	users  atomic.Int32
 	closed atomic.Bool
+	// direct: writes go past the page cache.
+	direct atomic.Bool
 }
 
 func (f *osFile) enter(op string) error {
@@ -178,6 +192,8 @@ func (f *osFile) WriteAt(p []byte, off int64) (int, error) {
 		switch {
 		case err == syscall.EINTR:
 			continue
+		case err == syscall.EINVAL && f.direct.Swap(false) && undirect(f.fd) == nil:
+			continue // the sectors of this disk are larger, say
 		case err != nil:
 			return done, pathError("write", f.name, err)
 		case n == 0:

@@ -9,6 +9,17 @@ import (
 
 func datasync(fd int) error { return unix.Fdatasync(fd) }
 
+const directFlag = unix.O_DIRECT
+
+// undirect has a descriptor use the page cache from now on.
+func undirect(fd int) error {
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+	if err == nil {
+		_, err = unix.FcntlInt(uintptr(fd), unix.F_SETFL, flags&^directFlag)
+	}
+	return err
+}
+
 func preallocate(fd int, offset, length int64) error {
 	err := unix.Fallocate(fd, unix.FALLOC_FL_KEEP_SIZE, offset, length)
 	if err == syscall.EOPNOTSUPP || err == syscall.ENOSYS {

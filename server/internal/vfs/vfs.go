@@ -23,7 +23,7 @@ import (
 // FS is a disk as Millrace sees it. Paths are slash paths as given to package os. All methods are safe for
 // concurrent use.
 type FS interface {
-	// OpenFile opens a regular file with os.O_* flags. O_APPEND is refused: positions are always given.
+	// OpenFile opens a regular file with os.O_* flags, and Direct. O_APPEND is refused: positions are always given.
 	OpenFile(name string, flag int, perm fs.FileMode) (File, error)
 
 	// Remove deletes a file or an empty directory.
