@@ -242,7 +242,7 @@ func (c *Conn) complete(r *Request, response wire.Response, failure error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.finish(r, response, failure)
-	if !c.reading && !c.writing && c.ready() {
+	if !c.reading && !c.writing && c.ready() && !c.writeAtOnce() {
 		c.startWriter()
 	}
 }

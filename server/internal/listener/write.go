@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/millrace-io/millrace/internal/wire"
 	"github.com/millrace-io/millrace/server/internal/budget"
 )
@@ -25,6 +27,8 @@ const (
 	// gatherMax is how many pieces one writev takes. Up to crumbs in all one copy is cheaper than a vector.
 	gatherMax = 1024
 	crumbs    = 16 << 10
+	// atOnceMax is how large an answer may be to be written by whoever completes it.
+	atOnceMax = 4 << 10
 	// writeTimeout bounds a write without any progress when connections never idle out.
 	writeTimeout = 10 * time.Minute
 )
@@ -100,6 +104,73 @@ func (c *Conn) write() {
 	}
 }
 
+// writeAtOnce writes the only answer that is owed, when it is small and the socket takes all of it without a wait: a goroutine
+// for it would cost more than the write. It returns false when there is still something to write. The lock is held.
+//
+// Where more requests are on the way, the next ones may be complete in a moment, and their answers leave together.
+func (c *Conn) writeAtOnce() bool {
+	if c.raw == nil || c.closed || c.failing || len(c.queue) != 1 || c.queue[0].failure != nil {
+		return false
+	}
+	r := c.queue[0]
+	size := 0
+	for i := range r.response.Parts {
+		p := &r.response.Parts[i]
+		if p.Range != nil {
+			return false
+		}
+		size += len(p.Bytes)
+	}
+	if size == 0 || size > atOnceMax {
+		return false
+	}
+	out := outputs.Get().(*output)
+	out.c = c
+	rest := out.sendAtOnce(r)
+	sent := size - len(rest)
+	if 0 < sent && sent < size {
+		rest = append([]byte(nil), rest...)
+		r.response.Release()
+		r.response = wire.BytesResponse(rest)
+	}
+	out.recycle()
+	c.l.stats.api(r.Header.Key).bytesOut.Add(int64(sent))
+	if sent < size {
+		return false // the writer goes on from there, or finds out what is wrong
+	}
+	c.queue[0] = nil
+	c.queue = c.queue[:0]
+	r.response.Release()
+	c.settle(r)
+	recycle(r)
+	c.idle.Signal() // there is room in the queue, and for responses
+	return true
+}
+
+// sendAtOnce has the socket take as much of a response as it does without a wait, and returns what is left.
+func (o *output) sendAtOnce(r *Request) (rest []byte) {
+	for i := range r.response.Parts {
+		o.pieces = append(o.pieces, r.response.Parts[i].Bytes)
+	}
+	s := &o.sending
+	s.head, s.sent = o.together(), 0
+	o.release()
+	if o.deadline() != nil || o.c.raw.Write(o.sendNow) != nil || s.err != nil {
+		return s.head
+	}
+	return s.head[s.sent:]
+}
+
+// trySendNow never waits.
+func (o *output) trySendNow(socket uintptr) bool {
+	s := &o.sending
+	for {
+		if s.sent, s.err = unix.SendmsgN(int(socket), s.head, nil, nil, 0); s.err != unix.EINTR {
+			return true
+		}
+	}
+}
+
 // output gathers pieces of responses and writes as many as it can at a time. A connection borrows one while it writes.
 type output struct {
 	c       *Conn
@@ -113,8 +184,8 @@ type output struct {
 
 	// What the socket is written to by when the kernel sends a file or is told that more follows, made once, and what
 	// they send.
-	sendFile, sendHead func(fd uintptr) bool
-	sending            struct {
+	sendFile, sendHead, sendNow func(fd uintptr) bool
+	sending                     struct {
 		file int
 		pos  int64
 		n    int
@@ -126,7 +197,7 @@ type output struct {
 
 var outputs = sync.Pool{New: func() any {
 	o := new(output)
-	o.sendFile, o.sendHead = o.trySendFile, o.trySendHead
+	o.sendFile, o.sendHead, o.sendNow = o.trySendFile, o.trySendHead, o.trySendNow
 	return o
 }}
 
@@ -139,7 +210,7 @@ func (o *output) recycle() {
 		o.small = nil
 	}
 	*o = output{batch: o.batch[:0], pieces: o.pieces[:0], copies: o.copies[:0], small: o.small[:0], least: o.least,
-		sendFile: o.sendFile, sendHead: o.sendHead}
+		sendFile: o.sendFile, sendHead: o.sendHead, sendNow: o.sendNow}
 	outputs.Put(o)
 }
 
