@@ -153,6 +153,7 @@ func (c *produceCall) judgeFirst(e *replica.AppendEntry) record.Batch {
 	case first == nil || first.Magic() != 2 || !first.Transactional():
 	case c.in.TransactionalID == nil || !(&call{Request: c.r, t: c.t}).allowed(OpWrite, ResTxnID, string(c.in.TransactionalID)):
 		c.whole = kafka.TransactionalIDAuthorizationFailed
+	case len(first) < record.HeaderLen: // says too little of itself to be anybody's; its partition refuses it
 	case first.ProducerID() > record.NoProducerID: // of nobody's transaction otherwise, and kept as any other
 		return first
 	}

@@ -1,6 +1,8 @@
 package api
 
 import (
+	"bytes"
+	"encoding/binary"
 	"fmt"
 	"strings"
 	"testing"
@@ -115,6 +117,13 @@ func TestProduceIsJudgedBeforeThePartitions(t *testing.T) {
 	}
 }
 
+// cut is the beginning of a batch, which claims to be all of it.
+func cut(batch []byte, n int) []byte {
+	batch = bytes.Clone(batch[:n:n])
+	binary.BigEndian.PutUint32(batch[8:], uint32(n-record.LogOverhead))
+	return batch
+}
+
 // Batches of a transaction: one producer to a request, and what is wrong beside it comes first.
 func TestProduceOfATransaction(t *testing.T) {
 	g := fetchGate(t)
@@ -133,6 +142,8 @@ func TestProduceOfATransaction(t *testing.T) {
 		{"and a batch that is none of its", []int32{0, 1}, [][]byte{of(7, 0), plain}, "NOT_ENOUGH_REPLICAS NONE"},
 		{"and one of nobody's", []int32{0, 1}, [][]byte{of(7, 0), aBatch(record.BuilderOptions{ProducerID: -1, ProducerEpoch: -1, BaseSequence: -1, Transactional: true}, nil)}, "NOT_ENOUGH_REPLICAS NONE"},
 		{"two producers", []int32{0, 1}, [][]byte{of(7, 0), of(8, 0)}, "INVALID_PRODUCER_ID_MAPPING INVALID_PRODUCER_ID_MAPPING"},
+		{"a batch that ends before it names its producer", []int32{0, 1}, [][]byte{cut(of(7, 0), 26), of(7, 0)}, "CORRUPT_MESSAGE NOT_ENOUGH_REPLICAS"},
+		{"a batch that ends within its header", []int32{0, 1}, [][]byte{cut(of(7, 0), 60), cut(plain, 60)}, "CORRUPT_MESSAGE CORRUPT_MESSAGE"},
 		{"two epochs of one", []int32{0, 1}, [][]byte{of(7, 0), of(7, 1)}, "INVALID_PRODUCER_ID_MAPPING INVALID_PRODUCER_ID_MAPPING"},
 		{"another on a partition that is not", []int32{0, 9}, [][]byte{of(7, 0), of(8, 0)}, "NOT_ENOUGH_REPLICAS UNKNOWN_TOPIC_OR_PARTITION"},
 	} {
