@@ -52,8 +52,9 @@ var possible = map[wire.APIKey][]kafka.ErrorCode{
 		kafka.RebalanceInProgress, kafka.GroupAuthorizationFailed, kafka.FencedInstanceID},
 	wire.KeyHeartbeat: {kafka.CoordinatorNotAvailable, kafka.NotCoordinator, kafka.IllegalGeneration, kafka.InvalidGroupID, kafka.UnknownMemberID, kafka.RebalanceInProgress,
 		kafka.GroupAuthorizationFailed, kafka.FencedInstanceID},
-	wire.KeyLeaveGroup:     {kafka.CoordinatorLoadInProgress, kafka.CoordinatorNotAvailable, kafka.NotCoordinator, kafka.InvalidGroupID, kafka.UnknownMemberID, kafka.GroupAuthorizationFailed, kafka.FencedInstanceID},
-	wire.KeyDescribeGroups: {kafka.CoordinatorLoadInProgress, kafka.CoordinatorNotAvailable, kafka.NotCoordinator, kafka.InvalidGroupID, kafka.GroupIDNotFound, kafka.GroupAuthorizationFailed},
+	wire.KeyLeaveGroup: {kafka.CoordinatorLoadInProgress, kafka.CoordinatorNotAvailable, kafka.NotCoordinator, kafka.InvalidGroupID, kafka.UnknownMemberID, kafka.GroupAuthorizationFailed, kafka.FencedInstanceID},
+	// DescribeGroups takes every name, the empty one too: INVALID_GROUP_ID is for null, which its schema does not have.
+	wire.KeyDescribeGroups: {kafka.CoordinatorLoadInProgress, kafka.CoordinatorNotAvailable, kafka.NotCoordinator, kafka.GroupIDNotFound, kafka.GroupAuthorizationFailed},
 	wire.KeyListGroups:     {kafka.CoordinatorLoadInProgress, kafka.CoordinatorNotAvailable},
 	wire.KeyDeleteGroups:   {kafka.CoordinatorLoadInProgress, kafka.CoordinatorNotAvailable, kafka.NotCoordinator, kafka.InvalidGroupID, kafka.NonEmptyGroup, kafka.GroupIDNotFound, kafka.GroupAuthorizationFailed},
 	wire.KeyOffsetCommit: {kafka.UnknownTopicOrPartition, kafka.UnknownTopicID, kafka.OffsetMetadataTooLarge, kafka.CoordinatorLoadInProgress, kafka.CoordinatorNotAvailable, kafka.NotCoordinator,

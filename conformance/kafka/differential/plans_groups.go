@@ -525,6 +525,46 @@ var groupsBad = []move{
 		w.deleteOffsets(g, t.name)
 		w.look(g, t)
 	},
+	func(w *world) { // who held an instance id before, who never did, and who names one that is another's
+		t := w.topic()
+		m := w.static(w.group(), t)
+		w.join(m)
+		w.syncAs(m, map[*member]string{m: "all"}, nil)
+		again := &member{group: m.group, name: w.name(), instance: m.instance, topic: t.name}
+		w.join(again)
+		w.syncAs(again, map[*member]string{again: "all"}, nil)
+		version := max(w.at(wire.KeyJoinGroup), 5)
+		w.joinAt(m, version, nil)
+		w.joinAt(m, version, func(s *Side, r *wire.JoinGroupRequest) { r.GroupInstanceID = nil })
+		w.joinAt(again, version, func(s *Side, r *wire.JoinGroupRequest) { r.MemberID = "nobody" })
+		w.joinAt(again, version, func(s *Side, r *wire.JoinGroupRequest) { r.GroupInstanceID = ptr("no such instance") })
+		w.look(m.group, t)
+		w.joinAt(again, version, func(s *Side, r *wire.JoinGroupRequest) { r.GroupInstanceID = nil }) // its id says enough
+		w.syncAs(again, map[*member]string{again: "all of it"}, nil)
+		w.look(m.group, t)
+	},
+	func(w *world) { // offsets asked for by members that a consumer group has not, and by one that it has
+		m, t := w.joined()
+		w.commitIn(m, t, nil)
+		ask := func(id *string, epoch int32) {
+			w.fetchOffsets(m.group, t, func(s *Side, r *wire.OffsetFetchRequest) {
+				for i := range r.Groups {
+					r.Groups[i].MemberID, r.Groups[i].MemberEpoch = id, epoch
+				}
+			}, 0)
+		}
+		for _, id := range []*string{nil, ptr(""), ptr(" "), ptr("nobody"), ptr(m.id)} {
+			for _, epoch := range []int32{-1, 0, 1, 2, 99} {
+				ask(id, epoch)
+			}
+		}
+		w.goes(m, -1)
+		ask(ptr(m.id), 2) // of a group that is empty now
+		ask(nil, -1)
+		w.deleteGroups(m.group)
+		ask(ptr(m.id), 2) // and of one that is gone
+		w.look(m.group, t)
+	},
 	func(w *world) { // kinds of coordinators that there are not
 		for _, kind := range []int8{3, -1, 127} {
 			w.findCoordinator(kind, "x", "")

@@ -3,6 +3,7 @@ package differential
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"github.com/millrace-io/millrace/internal/wire"
 	"github.com/millrace-io/millrace/kafka"
@@ -226,6 +227,12 @@ var produceValid = []move{
 	},
 }
 
+func (w *world) produceRaw(t *topic, p int32, records []byte) {
+	w.produceTo(-1, func(s *Side) []wire.ProduceRequestTopicData {
+		return []wire.ProduceRequestTopicData{{Name: t.name, TopicID: s.TopicIDs[t.name], PartitionData: []wire.ProduceRequestPartitionData{{Index: p, Records: records}}}}
+	})
+}
+
 func (w *world) produceOnce(acks int16) {
 	t := w.topic()
 	w.produce(t, t.part(w), w.batch(1+w.IntN(3)), acks)
@@ -286,6 +293,38 @@ var produceBad = []move{
 	}), // negative length
 	wrong(func(w *world, b *batch) { b.magic = int8(w.IntN(2)) }),
 	wrong(func(w *world, b *batch) { b.magic = 3 }),
+	func(w *world) { // messages as they were before there were batches, alone and several, plain and in a compressed one
+		t := w.topic()
+		p := t.part(w)
+		for magic := range int8(2) {
+			one, two := oldMessage(magic, 0, 0, []byte("key"), []byte("value")), oldMessage(magic, 0, 1, nil, make([]byte, 80))
+			for _, set := range [][]byte{one, slices.Concat(one, two), oldMessage(magic, 0, 0, nil, nil), one[:len(one)-1]} {
+				w.produceRaw(t, p, set)
+			}
+			for codec := range int16(3) {
+				w.produceRaw(t, p, oldMessage(magic, codec+1, 1, nil, compress(slices.Concat(one, two), codec+1)))
+			}
+		}
+	},
+	func(w *world) { // batches that end within their header, plain and of a transaction
+		t := w.makeApart(headless, nil)
+		for _, attributes := range []int16{0, 1 << 4} {
+			for _, n := range []int{26, 42, 50, 60} {
+				b := w.batch(1)
+				b.codec, b.attributes, b.producer, b.epoch, b.sequence = 0, attributes, w.newProducer(), 0, 0
+				b.damage = func(raw []byte) { binary.BigEndian.PutUint32(raw[8:], uint32(n-12)) }
+				w.produceTo(-1, func(s *Side) []wire.ProduceRequestTopicData {
+					return []wire.ProduceRequestTopicData{{Name: t.name, TopicID: s.TopicIDs[t.name], PartitionData: []wire.ProduceRequestPartitionData{{Records: b.bytes(s)[:n]}}}}
+				})
+				make := w.last().Make
+				w.last().Make = func(s *Side) wire.Message {
+					r := make(s).(*wire.ProduceRequest)
+					r.TransactionalID = ptr("t-" + t.name)
+					return r
+				}
+			}
+		}
+	},
 	wrong(func(w *world, b *batch) { b.count = ptr(int32(len(b.records) + 1)) }),
 	wrong(func(w *world, b *batch) { b.count = ptr(int32(0)) }),
 	wrong(func(w *world, b *batch) { b.count = ptr(int32(-1)) }),

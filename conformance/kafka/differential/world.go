@@ -187,6 +187,7 @@ const (
 	twice         = "twice"
 	transactional = "transactional"
 	unswept       = "unswept"
+	headless      = "headless"
 	stamped       = "stamped"
 	deleted       = "deleted"
 )
@@ -484,6 +485,25 @@ func (b *batch) bytes(s *Side) []byte {
 // sum puts the checksum right again, for damage that the checksum covers but that is about something else.
 func sum(b []byte) {
 	binary.BigEndian.PutUint32(b[17:], crc32.Checksum(b[21:], crc32.MakeTable(crc32.Castagnoli)))
+}
+
+// oldMessage is a message of magic 0 or 1: offset, size, checksum, magic, attributes, from magic 1 on a timestamp, key, value.
+func oldMessage(magic int8, codec int16, offset int64, key, value []byte) []byte {
+	b := binary.BigEndian.AppendUint64(nil, uint64(offset))
+	b = append(b, 0, 0, 0, 0, 0, 0, 0, 0, byte(magic), byte(codec))
+	if magic == 1 {
+		b = binary.BigEndian.AppendUint64(b, baseTime)
+	}
+	for _, of := range [][]byte{key, value} {
+		if of == nil {
+			b = binary.BigEndian.AppendUint32(b, 1<<32-1)
+		} else {
+			b = append(binary.BigEndian.AppendUint32(b, uint32(len(of))), of...)
+		}
+	}
+	binary.BigEndian.PutUint32(b[8:], uint32(len(b)-12))
+	binary.BigEndian.PutUint32(b[12:], crc32.ChecksumIEEE(b[16:]))
+	return b
 }
 
 func appendVarBytes(dst, b []byte) []byte {
