@@ -233,6 +233,10 @@ func (s *Server) startBroker(ctx context.Context, n *node) error {
 	for _, d := range online {
 		recovered.Online = append(recovered.Online, d.ID)
 	}
+	s.onClose(theCreation, func(context.Context) error {
+		n.replicas.GiveUp()
+		return nil
+	})
 	n.broker.Loaded(recovered)
 	s.at("the broker registers with the controller")
 	n.broker.Start()
@@ -245,6 +249,9 @@ func (s *Server) startBroker(ctx context.Context, n *node) error {
 		return fmt.Errorf("the broker was not let in by the controller in time: %w", ctx.Err())
 	}
 }
+
+// theCreation is undone when nobody can ask for new replicas any more, and before anything that waits for those under way.
+const theCreation = "the creation of logs"
 
 // startGroups makes the coordinator of groups, over the partitions that this node leads.
 func (s *Server) startGroups(n *node) error {

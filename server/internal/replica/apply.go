@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/millrace-io/millrace/kafka"
@@ -188,12 +189,25 @@ func (m *Manager) host(fresh []*Partition, now *metadata.Topic) {
 		p.dir.replicas.Add(1)
 		p.epochInLog.Store(-1)
 	}
+	if m.stopping.Load() {
+		return // those without a log stay offline for as long as this goes on
+	}
 	for _, d := range m.dirs {
 		if err := d.freeNames(made); err != nil {
 			made = slices.DeleteFunc(made, func(p *Partition) bool { return p.dir == d && d.notCreated(p, err) })
 		}
 	}
-	inParallel(len(made), min(hostAtOnce, 1+len(made)/8), func(i int) { m.create(made[i]) })
+	var left atomic.Int32
+	inParallel(len(made), min(hostAtOnce, 1+len(made)/8), func(i int) {
+		if m.stopping.Load() {
+			left.Add(1)
+			return
+		}
+		m.create(made[i])
+	})
+	if n := left.Load(); n > 0 {
+		m.log.Info("the node stops before all replicas of a topic are created; its next start creates the others", "topic", now.Name, "left", n, "of", len(made))
+	}
 }
 
 // miss reports whether a replica for which there is no log had one, in which records were acknowledged: somebody took it

@@ -17,7 +17,7 @@ import (
 
 // Manager holds the replicas on this node.
 //
-// Load, Apply and Close are called in that order and never two at a time; everything else may be called by anybody
+// Load, Apply and Close are called in that order and never two at a time (GiveUp may be called at any time); everything else may be called by anybody
 // between the first Apply and Close.
 type Manager struct {
 	nodeID  int32
@@ -31,6 +31,9 @@ type Manager struct {
 	dirs     []*logDir
 	topics   *directory
 	sessions *sessions
+
+	// stopping: no replica is created any more.
+	stopping atomic.Bool
 
 	image       atomic.Pointer[metadata.Image]
 	brokerEpoch atomic.Int64
@@ -159,6 +162,9 @@ func (m *Manager) hint(name string, partition int32, err error) LeaderHint {
 	}
 	return LeaderHint{}
 }
+
+// GiveUp has an Apply that is creating replicas, many perhaps, leave the rest to the next start, because Close is to come.
+func (m *Manager) GiveUp() { m.stopping.Store(true) }
 
 // Close stops cleanly. What waits for the disk is flushed and answered, what waits for more is answered with what
 // there is; then every log is closed, and the directories get what makes the next start a clean one: snapshots,
