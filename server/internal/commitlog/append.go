@@ -208,6 +208,8 @@ func (l *Log) AppendFollower(records []byte, now time.Time) (AppendInfo, error) 
 
 // write appends batches that have their offsets to the active segment, or to a new one, and takes them in. mu is held.
 func (l *Log) write(h *hot, c *Config, batches []byte, last, maxTimestamp int64, producer bool, now time.Time) error {
+	l.writes.Add(1)
+	defer l.writes.Add(1)
 	seg := h.active()
 	due, err := seg.ShouldRoll(segment.RollOptions{
 		MaxBytes: c.SegmentBytes, MaxAge: c.maxSegmentAge(), MaxIndexBytes: c.SegmentIndexBytes,

@@ -90,6 +90,8 @@ type Log struct {
 	// cuts counts the beginnings and the ends of truncations inside a segment: what a reader found before another one may
 	// be other bytes by now.
 	cuts atomic.Uint32
+	// writes counts the beginnings and the ends of writes of batches: it is odd while one is under way.
+	writes atomic.Uint32
 	// damages is what the last scrub found, in order; nil when that was nothing.
 	damages atomic.Pointer[[]Damage]
 
@@ -268,6 +270,12 @@ func (l *Log) RecoveryPoint() int64 { return l.recovery.Load() }
 
 // LastEpoch is the latest leader epoch that the log was told of; -1 when there is none.
 func (l *Log) LastEpoch() int32 { return l.lastEpoch.Load() }
+
+// Writing reports whether batches are being written; which tells one write from another.
+func (l *Log) Writing() (which uint32, under bool) {
+	which = l.writes.Load()
+	return which, which%2 == 1
+}
 
 // NumSegments is the number of segments.
 func (l *Log) NumSegments() int { return int(l.segments.Load()) }

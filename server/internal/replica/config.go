@@ -82,7 +82,7 @@ type BrokerConfig struct {
 	SessionPartitions int
 	// FetchMaxBytes bounds a fetch response whatever the client asks for.
 	FetchMaxBytes int32
-	// SyncStallTimeout is how long a sync may hang before the node gives up its leaderships in the directory.
+	// SyncStallTimeout is how long a sync, or a write to a log, may hang before the node gives up its leaderships in the directory.
 	SyncStallTimeout time.Duration
 	// ReserveBytes is the size of the file that is kept in each directory for the day when the disk is full.
 	ReserveBytes int64
@@ -211,7 +211,7 @@ func BrokerKeys() []config.Key {
 		{Name: "producer.id.expiration.ms", Type: config.Int, Default: config.Value("86400000"), Valid: config.AtLeast(1), Importance: config.Low,
 			Doc: "For how long a partition remembers an idempotent producer that writes nothing."},
 		{Name: "log.sync.stall.timeout.ms", Type: config.Long, Default: config.Value("5000"), Valid: config.AtLeast(100), Importance: config.Medium,
-			Doc: "How long a sync of the disk may hang before the node gives up the leadership of the partitions in that directory."},
+			Doc: "How long a sync of the disk, or a write to a log, may hang before the node gives up the leadership of the partitions in that directory."},
 		{Name: "log.reserve.bytes", Type: config.Long, Default: config.Value("16777216"), Valid: config.AtLeast(0), Importance: config.Medium,
 			Doc: "The size of the file kept in each log directory so that checkpoints, deletion and a restart still work when the disk is full. Writes are refused before it is touched; 0 keeps none."},
 		{Name: "log.scrub.interval.ms", Type: config.Long, Default: config.Value("604800000"), Valid: config.AtLeast(1), Importance: config.Low,
@@ -235,10 +235,10 @@ type Cluster interface {
 	// DirFailed says that a directory is offline for good, and how many others are left. With none left the
 	// node must stop.
 	DirFailed(dir Dir, remaining int, cause error)
-	// SyncStalled says that a sync of the directory has been hanging for that long: the node should resign
+	// SyncStalled says that a sync of the directory, or a write to a log in it, has been hanging for that long: the node should resign
 	// the leadership of the partitions it holds there, since its heartbeats go on while its writes do not.
 	SyncStalled(dir Dir, stalled time.Duration)
-	// SyncResumed says that the sync that hung has returned.
+	// SyncResumed says that nothing hangs any more.
 	SyncResumed(dir Dir, stalled time.Duration)
 }
 

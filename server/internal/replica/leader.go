@@ -102,6 +102,7 @@ func (p *Partition) append(req *AppendRequest, e *AppendEntry, now time.Time) (c
 		return commitlog.AppendInfo{}, err
 	}
 	p.touch()
+	p.dir.stall.watchWrites()
 	info, err := p.log.Append(e.Records, commitlog.AppendOptions{LeaderEpoch: p.role.epoch, Origin: req.Origin, ProduceVersion: req.Version}, now)
 	if err != nil {
 		return info, err

@@ -415,7 +415,7 @@ func (s *syncer) close() {
 	}
 }
 
-// stallWatch notices a sync that does not return.
+// stallWatch notices a sync that does not return, and a write (stall.go).
 type stallWatch struct {
 	dir   *logDir
 	begun time.Time
@@ -423,6 +423,7 @@ type stallWatch struct {
 
 	mu              sync.Mutex
 	under, reported bool
+	writes          writeWatch
 }
 
 // start begins to watch a round.
@@ -448,8 +449,8 @@ func (w *stallWatch) report() {
 	w.reported = true
 	d, limit := w.dir, w.dir.manager.broker.SyncStallTimeout
 	d.log.Error("a sync of the disk hangs; nothing in this directory is acknowledged until it returns", "dir", d.Path, "limit", limit)
-	if c := d.manager.cluster; c != nil {
-		c.SyncStalled(d.Dir, limit)
+	if !w.writes.reported {
+		w.tellStalled()
 	}
 }
 
@@ -457,14 +458,14 @@ func (w *stallWatch) report() {
 func (w *stallWatch) stop() {
 	w.timer.Stop()
 	w.mu.Lock()
+	defer w.mu.Unlock()
 	reported := w.reported
-	w.under = false
-	w.mu.Unlock()
+	w.under, w.reported = false, false
 	if reported {
 		d, took := w.dir, time.Since(w.begun)
 		d.log.Warn("the sync that hung has returned", "dir", d.Path, "took", took)
-		if c := d.manager.cluster; c != nil {
-			c.SyncResumed(d.Dir, took)
+		if !w.writes.reported {
+			w.tellResumed(took)
 		}
 	}
 }

@@ -1,0 +1,90 @@
+package replica
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// writeWatch notices a write to a log that does not return: the page cache takes it at once while the disk is well, and one
+// that hangs holds its partition, which no sync shows. An append costs a look at looks and two counts in its log. While there
+// are appends, the logs are looked at twice in a limit; a directory at rest has no timer.
+type writeWatch struct {
+	looks atomic.Bool // a look is arranged
+	// The look alone uses seen; reported is guarded by stallWatch.mu.
+	seen     map[*Partition]writeSeen
+	reported bool
+	since    time.Time
+}
+
+// writeSeen is a write that was under way at a look, and when that was first so.
+type writeSeen struct {
+	which uint32
+	since time.Time
+}
+
+// watchWrites is called before a write: it arranges a look, if there is none.
+func (w *stallWatch) watchWrites() {
+	if x := &w.writes; !x.looks.Load() && x.looks.CompareAndSwap(false, true) {
+		w.dir.after(w.dir.manager.broker.SyncStallTimeout/2, w.lookAtWrites)
+	}
+}
+
+// lookAtWrites looks at the writes under way, and at those that were at the last look.
+func (w *stallWatch) lookAtWrites() {
+	d, x, now := w.dir, &w.writes, time.Now()
+	x.looks.Store(false) // before the look: an append that it does not see arranges another
+	var seen map[*Partition]writeSeen
+	var oldest *Partition
+	for p := range d.hosted() {
+		which, under := p.log.Writing()
+		if !under {
+			continue
+		}
+		s := x.seen[p]
+		if s.which != which {
+			s = writeSeen{which, now}
+		}
+		if seen == nil {
+			seen = map[*Partition]writeSeen{}
+		}
+		seen[p] = s
+		if oldest == nil || s.since.Before(seen[oldest].since) {
+			oldest = p
+		}
+	}
+	x.seen = seen
+	if oldest != nil {
+		w.watchWrites()
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	limit := d.manager.broker.SyncStallTimeout
+	stalled := oldest != nil && now.Sub(seen[oldest].since) >= limit
+	switch {
+	case stalled && !x.reported:
+		x.reported, x.since = true, seen[oldest].since
+		d.log.Error("a write to a log hangs; the partition takes nothing, and what it took is not acknowledged, until it returns", "partition", oldest.tp(), "dir", d.Path, "limit", limit)
+		if !w.reported {
+			w.tellStalled()
+		}
+	case !stalled && x.reported:
+		x.reported = false
+		d.log.Warn("the write that hung has returned", "dir", d.Path, "took", now.Sub(x.since))
+		if !w.reported {
+			w.tellResumed(now.Sub(x.since))
+		}
+	}
+}
+
+// tellStalled tells the cluster that the first thing hangs, tellResumed that the last one has returned. mu is held.
+func (w *stallWatch) tellStalled() {
+	if c := w.dir.manager.cluster; c != nil {
+		c.SyncStalled(w.dir.Dir, w.dir.manager.broker.SyncStallTimeout)
+	}
+}
+
+func (w *stallWatch) tellResumed(took time.Duration) {
+	if c := w.dir.manager.cluster; c != nil {
+		c.SyncResumed(w.dir.Dir, took)
+	}
+}
