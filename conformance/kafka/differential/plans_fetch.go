@@ -71,6 +71,24 @@ func whole(s *Side, t *topic, offset int64) []wire.FetchRequestTopics {
 }
 
 var fetchValid = []move{
+	func(w *world) { // that waits for records of a topic which is deleted meanwhile
+		for isolation := range int8(2) {
+			t := w.makeTopic(2, nil)
+			w.produce(t, 0, w.batch(1), -1)
+			w.fetch(t, 0, 1, func(f *wire.FetchRequest, one *wire.FetchRequestPartitions) {
+				f.MaxWaitMs, f.MinBytes, f.IsolationLevel = 6000, 1<<20, isolation
+			})
+			w.last().Conn, w.last().Hold = "waiting", true
+			w.fetch(t, 1, 0, func(f *wire.FetchRequest, one *wire.FetchRequestPartitions) { f.MinBytes = 1 }) // meanwhile that one is there
+			w.add(Step{What: "delete " + t.name, Key: wire.KeyDeleteTopics, Version: w.at(wire.KeyDeleteTopics), Make: func(s *Side) wire.Message {
+				r := wire.NewDeleteTopicsRequest()
+				r.TopicNames, r.Topics, r.TimeoutMs = []string{t.name}, []wire.DeleteTopicsRequestTopics{{Name: &t.name}}, 15000
+				return r
+			}})
+			w.take(&member{name: "waiting"})
+			w.drop(t)
+		}
+	},
 	func(w *world) {
 		t := w.topic()
 		p := t.part(w)

@@ -55,7 +55,7 @@ func (m *Manager) Fetch(req *FetchRequest) {
 		req.Done(req)
 		return
 	}
-	bytes, answer := m.readAll(req)
+	bytes, answer := m.readAll(req, false)
 	if answer || req.MaxWait <= 0 || len(req.items) == 0 || bytes >= int64(m.minBytes(req)) {
 		m.endFetch(req)
 		return
@@ -78,10 +78,10 @@ func (m *Manager) parkFetch(req *FetchRequest) {
 	f := &parkedFetch{manager: m, req: req, minBytes: m.minBytes(req), watchers: make([]watcher, 0, len(req.Responses))}
 	for i := range req.Responses {
 		r := &req.Responses[i]
-		if r.Unread {
+		it := &req.items[r.item]
+		if it.waited = !r.Unread; !it.waited {
 			continue
 		}
-		it := &req.items[r.item]
 		p, err := m.find(r.Topic, r.TopicID, r.Partition)
 		if err != nil { // went away this moment
 			m.endFetch(req)
@@ -157,7 +157,7 @@ func (m *Manager) CancelFetch(req *FetchRequest) {
 
 // finishFetch answers a fetch that waited with what there is now.
 func (m *Manager) finishFetch(req *FetchRequest) {
-	m.readAll(req)
+	m.readAll(req, true)
 	m.endFetch(req)
 }
 
@@ -180,8 +180,9 @@ func (req *FetchRequest) releaseResponses() {
 // readAll reads every partition in order into req.Responses, and returns how much there is, and whether it has to
 // be answered however little that is: with an error or an end of an epoch. Partitions that cannot be read at all
 // go to the end, those of unknown ids first, as in Kafka. They are no reason to answer while others can be read: a
-// consumer of a topic that was deleted would otherwise ask again and again, and wait for nothing.
-func (m *Manager) readAll(req *FetchRequest) (bytes int64, answer bool) {
+// consumer of a topic that was deleted would otherwise ask again and again, and wait for nothing. One that the fetch has
+// waited for counts as read, also when it is gone by now.
+func (m *Manager) readAll(req *FetchRequest, waited bool) (bytes int64, answer bool) {
 	left := int64(m.maxBytes(req))
 	first := true // the first batch of the response is returned however large it is
 	req.Responses = req.Responses[:0]
@@ -194,7 +195,11 @@ func (m *Manager) readAll(req *FetchRequest) (bytes int64, answer bool) {
 		})
 		r := &req.Responses[len(req.Responses)-1]
 		p, err := m.readable(req, r)
-		if err != nil {
+		switch {
+		case err != nil && waited && it.waited:
+			r.Err = err
+			continue
+		case err != nil:
 			r.Err, r.Unread = err, true
 			if err == kafka.UnknownTopicID {
 				unknown = append(unknown, *r)

@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/millrace-io/millrace/internal/wire"
 	"github.com/millrace-io/millrace/kafka"
 	"github.com/millrace-io/millrace/server/internal/vfs"
 )
@@ -180,6 +181,17 @@ func TestLongPoll(t *testing.T) {
 		n.m.DeleteRecords("t", 0, 2, time.Second, func(int64, error) {})
 		<-done
 		check(t, "the start moves past it", told(t, req), "0:[]!OFFSET_OUT_OF_RANGE ")
+
+		// The topic is deleted: it counts as read, other than one that was not there when the wait began.
+		n.apply(topicRecords("u", idU, 1)...)
+		req = fetchOf("t", 2)
+		req.MaxWait = time.Hour
+		req.Partitions = append([]FetchPartition{fetchPartition("none", 0, 0), fetchPartition("u", 0, 0)}, req.Partitions...)
+		done = n.fetchAsync(req)
+		n.apply(&wire.RemoveTopicRecord{TopicID: idU})
+		<-done
+		check(t, "a topic that goes away", told(t, req), "0:[]!UNKNOWN_TOPIC_OR_PARTITION 0:[] 0:[]!UNKNOWN_TOPIC_OR_PARTITION ")
+		check(t, "is unread", fmt.Sprint(req.Responses[0].Unread, req.Responses[2].Unread), "false true")
 	})
 }
 

@@ -79,6 +79,9 @@ type FetchPartition struct {
 	MaxBytes           int32
 	// HighWatermark is what a follower knows already (KIP-1166), math.MaxInt64 when not given.
 	HighWatermark int64
+
+	// waited: the fetch has waited for this one, which was there.
+	waited bool
 }
 
 // FetchForgotten names a partition to be dropped from a session.
