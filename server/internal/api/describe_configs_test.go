@@ -78,6 +78,7 @@ TOPIC "t": NONE
 		{kafka.ResourceTopic, "", nil, "\nTOPIC \"\": INVALID_TOPIC_EXCEPTION, because\n"},
 		{kafka.ResourceBroker, "1", nil, `
 BROKER "1": NONE
+  delete.topic.enable="true" source 5 read-only < delete.topic.enable="true" 5
   log.cleanup.policy="compact" source 2 < log.cleanup.policy="compact" 2 < log.cleanup.policy="delete" 5
   log.retention.hours="168" source 5 read-only < log.retention.hours="168" 5
   log.retention.ms="1000" source 3 < log.retention.ms="1000" 3

@@ -76,7 +76,8 @@ func deleteTopics(c *call, request *wire.DeleteTopicsRequest) wire.Message {
 			ids = append(ids, t.TopicID)
 		}
 	}
-	late := tooLate(request.TimeoutMs, names) || tooLate(request.TimeoutMs, ids)
+	// Where no topic is deleted, that is said before anything else.
+	late := c.t.flag("delete.topic.enable") && (tooLate(request.TimeoutMs, names) || tooLate(request.TimeoutMs, ids))
 	return within(c, late, request, func(request *wire.DeleteTopicsRequest, code kafka.ErrorCode, message *string) wire.Message {
 		response := wire.NewDeleteTopicsResponse()
 		for _, name := range request.TopicNames {

@@ -222,4 +222,9 @@ func TestForwardWithoutTime(t *testing.T) {
 			t.Errorf("%s: %d answers are REQUEST_TIMED_OUT, want %d", test.what, late, test.late)
 		}
 	}
+	g.o.Static = map[string]string{"delete.topic.enable": "false"}
+	deleteTopics(g.call(1), &wire.DeleteTopicsRequest{TopicNames: []string{name}})
+	if !c.asked() {
+		t.Error("that no topic is deleted is for the controller to say, however late it is")
+	}
 }

@@ -42,6 +42,7 @@ var (
 		config.Key{Name: "log.cleanup.policy", Type: config.List, Default: config.Value("delete"), Update: config.ClusterWide},
 		config.Key{Name: "log.retention.ms", Type: config.Long, Update: config.ClusterWide},
 		config.Key{Name: "log.retention.hours", Type: config.Int, Default: config.Value("168")},
+		config.Key{Name: "delete.topic.enable", Type: config.Bool, Default: config.Value("true")},
 		config.Key{Name: "num.partitions", Type: config.Int, Default: config.Value("1")},
 		config.Key{Name: "ssl.key.password", Type: config.Password, Update: config.PerBroker},
 		config.Key{Name: "testing.aid", Type: config.Int, Default: config.Value("1"), Internal: true},

@@ -322,14 +322,12 @@ func (v *view) deleteTopics(r *wire.DeleteTopicsRequest, version int16) (change,
 		}
 	}
 	if v.topicDeletionOff() {
-		if version < 3 {
-			for _, t := range wanted {
-				answer(t.Name, t.TopicID, kafka.InvalidRequest.Errorf("topic deletion is disabled: delete.topic.enable is false"))
-			}
-			return respond(response)
+		code := kafka.TopicDeletionDisabled
+		if version < 3 { // which have no such code
+			code = kafka.InvalidRequest
 		}
 		for _, t := range wanted {
-			answer(t.Name, t.TopicID, kafka.TopicDeletionDisabled.Errorf("topic deletion is disabled: delete.topic.enable is false"))
+			answer(t.Name, t.TopicID, code)
 		}
 		return respond(response)
 	}
