@@ -263,6 +263,12 @@ var fetchValid = []move{
 }
 
 var fetchBad = []move{
+	func(w *world) { // versions that are no more
+		for version := range int16(3) {
+			w.fetch(w.topic(), 0, 0, nil)
+			w.last().Future = 1 + version
+		}
+	},
 	func(w *world) {
 		t := w.topic()
 		p := t.part(w)

@@ -306,6 +306,12 @@ var produceBad = []move{
 			}
 		}
 	},
+	func(w *world) { // versions that are no more
+		for version := range int16(2) {
+			w.produceOnce(-1)
+			w.last().Future = 1 + version
+		}
+	},
 	func(w *world) { // batches that end within their header, plain and of a transaction
 		t := w.makeApart(headless, nil)
 		for _, attributes := range []int16{0, 1 << 4} {
