@@ -373,6 +373,17 @@ var incrementalValid = []move{
 }
 
 var incrementalBad = []move{
+	func(w *world) { // variables of files and environments: nobody looks them up in what is set at run time
+		for _, variable := range []string{"${env:HOME}", "${file:/etc/hostname}", "${file:/etc/hosts:localhost}"} {
+			w.incremental(kafka.ResourceTopic, w.topic().name, true, set("retention.ms", variable))
+			w.incremental(kafka.ResourceTopic, w.topic().name, true, set("cleanup.policy", variable))
+			w.incremental(kafka.ResourceTopic, w.topic().name, true, set("config.providers", "env"), set("retention.ms", variable))
+			w.incremental(kafka.ResourceBroker, "1", true, set("log.retention.ms", variable))
+			w.incremental(kafka.ResourceBroker, "", true, set("log.cleanup.policy", variable))
+			w.incremental(kafka.ResourceGroup, "g", true, set("consumer.session.timeout.ms", variable))
+			w.incremental(kafka.ResourceClientMetrics, "m", true, set("interval.ms", variable))
+		}
+	},
 	func(w *world) { w.incremental(kafka.ResourceTopic, "nowhere", false, set("retention.ms", "1")) },
 	func(w *world) { w.incremental(kafka.ResourceTopic, w.topic().name, false, set("no.such.key", "1")) },
 	func(w *world) {
