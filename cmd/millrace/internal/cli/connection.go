@@ -53,16 +53,20 @@ func (c *connection) load(w io.Writer) (dial.Properties, error) {
 	if c.controller != "" {
 		bootstrap = c.controller
 	}
-	p, err := dial.Load(c.file, "")
-	if err != nil {
-		return nil, fmt.Errorf("cannot read --command-config: %w", err)
-	}
+	above := make(map[string]string)
 	for _, word := range c.properties {
 		key, value, ok := strings.Cut(word, "=")
 		if !ok {
 			return nil, usagef("--property is %q; it is KEY=VALUE", word)
 		}
-		p[strings.TrimSpace(key)] = value
+		above[strings.TrimSpace(key)] = value
+	}
+	p, err := dial.LoadUnder(c.file, above)
+	switch {
+	case err != nil && c.file == "":
+		return nil, fmt.Errorf("cannot use --property: %w", err)
+	case err != nil:
+		return nil, fmt.Errorf("cannot read --command-config: %w", err)
 	}
 	meaningless, err := p.Check()
 	if err != nil {

@@ -135,7 +135,9 @@ func (s *consoleConsumer) prepare() error {
 		}
 	}
 
-	maps.Copy(p, extra)
+	if p, err = dial.LoadUnder(s.get(file), extra); err != nil {
+		return err
+	}
 	if reset, given := p["auto.offset.reset"]; given {
 		if s.has("from-beginning") && reset != "earliest" {
 			return terse("Can't simultaneously specify --from-beginning and 'auto.offset.reset=%s', please remove one option", reset)

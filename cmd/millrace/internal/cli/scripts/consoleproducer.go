@@ -105,11 +105,10 @@ func runConsoleProducer(c *call) error {
 
 // producer makes the client from the options, which stand above the properties only where they are given.
 func (c *call) producer(v *values, names map[string]string) (*kgo.Client, error) {
-	p, err := dial.Load(v.get(names["command-config"]), "")
+	p, err := dial.LoadUnder(v.get(names["command-config"]), keyValues(v.of[names["command-property"]]))
 	if err != nil {
 		return nil, err
 	}
-	maps.Copy(p, keyValues(v.of[names["command-property"]]))
 	p["bootstrap.servers"] = v.get("bootstrap-server")
 	p["compression.type"] = "none"
 	if v.has("compression-codec") {

@@ -6,8 +6,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -29,27 +31,39 @@ type Properties map[string]string
 // Load reads the properties file of --command-config; an empty name is no file. A bootstrap address that is
 // not empty replaces the file's.
 func Load(file, bootstrap string) (Properties, error) {
-	p := Properties{}
+	p, err := LoadUnder(file, nil)
+	if err == nil && bootstrap != "" {
+		p["bootstrap.servers"] = bootstrap
+	}
+	return p, err
+}
+
+// LoadUnder is Load with properties of the command line, which replace those of the file. Variables may stand in both, and
+// so may what says where they are looked up (KIP-421).
+func LoadUnder(file string, above map[string]string) (Properties, error) {
+	var p config.Properties
+	from := "" // where an error comes from
 	if file != "" {
 		f, err := os.Open(file)
 		if err != nil {
 			return nil, err
 		}
 		defer f.Close()
-		parsed, err := config.ParseProperties(f)
-		if err != nil {
+		if p, err = config.ParseProperties(f); err != nil {
 			return nil, fmt.Errorf("%s: %w", file, err)
 		}
-		if parsed, err = parsed.Expand(); err != nil {
-			return nil, fmt.Errorf("%s: %w", file, err)
-		}
-		p = parsed.Map()
-		delete(p, config.ProvidersKey) // it has done its work
+		from = file + ": "
 	}
-	if bootstrap != "" {
-		p["bootstrap.servers"] = bootstrap
+	for _, key := range slices.Sorted(maps.Keys(above)) {
+		p.Set(key, above[key])
 	}
-	return p, nil
+	p, err := p.Expand()
+	if err != nil {
+		return nil, fmt.Errorf("%s%w", from, err)
+	}
+	expanded := p.Map()
+	delete(expanded, config.ProvidersKey) // it has done its work
+	return expanded, nil
 }
 
 // Bootstrap returns the addresses of bootstrap.servers as host:port.

@@ -52,6 +52,29 @@ func TestLoadExpandsVariables(t *testing.T) {
 	}
 }
 
+// What is given on the command line is looked up as what stands in the file, by the providers of either.
+func TestVariablesOfTheCommandLine(t *testing.T) {
+	t.Setenv("MILLRACE_TEST_PIN", "1234")
+	file := filepath.Join(t.TempDir(), "client.properties")
+	if err := os.WriteFile(file, []byte("config.providers=e\nconfig.providers.e.class=EnvVarConfigProvider\nsasl.username=${e:HOME}\nclient.id=${late:MILLRACE_TEST_PIN}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p, err := LoadUnder(file, map[string]string{"sasl.password": "${e:MILLRACE_TEST_PIN}", "sasl.username": "me"})
+	if err != nil || p["sasl.password"] != "1234" || p["sasl.username"] != "me" || p["client.id"] != "${late:MILLRACE_TEST_PIN}" {
+		t.Errorf("by the file's: %v, %v", p, err)
+	}
+	p, err = LoadUnder(file, map[string]string{"config.providers": "late", "config.providers.late.class": "EnvVarConfigProvider"})
+	if err != nil || p["client.id"] != "1234" || p["sasl.username"] != "${e:HOME}" || len(p) != 2 {
+		t.Errorf("by the command line's: %v, %v", p, err)
+	}
+	if p, err = LoadUnder("", map[string]string{"sasl.password": "${e:X}"}); err != nil || p["sasl.password"] != "${e:X}" {
+		t.Errorf("by none: %v, %v", p, err)
+	}
+	if _, err = LoadUnder(file, map[string]string{"sasl.password": "${e:MILLRACE_NO_SUCH}"}); err == nil || !strings.Contains(err.Error(), "sasl.password has ${e:MILLRACE_NO_SUCH}") {
+		t.Errorf("of nothing: %v", err)
+	}
+}
+
 func TestCheckFindsSlips(t *testing.T) {
 	meaningless, err := Properties{"acks": "all", "batch.size": "1", "key.serializer": "x", "schema.registry.url": "y"}.Check()
 	if got := strings.Join(meaningless, " "); got != "batch.size key.serializer schema.registry.url" || err != nil {
