@@ -36,6 +36,9 @@
 // tore. Below the floor it is damage: nothing is cut, and the log does not open. Who truncates a log lowers its floor,
 // and the recovery point of the checkpoint, before.
 //
+// Compaction leaves gaps between offsets, and so may a crash, and which it was depends on the topic's policy. Who opens a log
+// without knowing that says so (Options.PolicyUnknown), and has it judged later (Judge).
+//
 // Indexes are rebuilt above the recovery point; below it, each entry that is used is compared with the batch that it
 // leads to, and an index that contradicts its segment is rebuilt then (heal.go). What a killed process wrote and did not
 // sync is synced before a new one relies on it. Producers and transaction indexes are replayed from the newest snapshot

@@ -24,8 +24,10 @@ type Options struct {
 	Partition kafka.TopicPartition
 	TopicID   kafka.TopicID // zero: not known, partition.metadata is not written
 	Config    Config
-	Handles   *segment.Handles
-	Log       *slog.Logger // nil: nothing is logged
+	// PolicyUnknown says that Config is not the topic's: what compaction may have left is not judged before Judge.
+	PolicyUnknown bool
+	Handles       *segment.Handles
+	Log           *slog.Logger // nil: nothing is logged
 
 	// RecoveryPoint is the offset below which everything was durable with its indexes when the checkpoint was
 	// written; 0 when there is none.
@@ -127,6 +129,7 @@ type hot struct {
 	between   int64              // the snapshot that no segment begins with, -1 none: the next one replaces it
 	sinceSnap int64              // bytes appended since the last snapshot
 	doomed    []doomed           // segments waiting to be unlinked
+	doubt     *doubt             // what compaction may have left, or a crash; found by open
 	holes     []error            // where a segment is missing, unless compaction left nothing of it; found by open
 }
 

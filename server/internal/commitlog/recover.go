@@ -21,6 +21,7 @@ type scope struct {
 	trusted int64 // everything below is durable with its indexes
 	floor   int64 // everything below was durable. Invariant: trusted <= floor
 	clean   bool  // everything is
+	unknown bool  // whether the topic is a compacted one
 }
 
 // open reads the log from its files.
@@ -30,7 +31,7 @@ func (l *Log) open(o *Options, now time.Time) error {
 		return ioError(fmt.Errorf("%s: %w", l.tp, err))
 	}
 	h := &hot{between: -1, producers: l.newProducers(), dirSeq: 1}
-	s := scope{start: o.StartOffset, trusted: o.RecoveryPoint, floor: max(o.Floor, o.RecoveryPoint), clean: o.Clean}
+	s := scope{start: o.StartOffset, trusted: o.RecoveryPoint, floor: max(o.Floor, o.RecoveryPoint), clean: o.Clean, unknown: o.PolicyUnknown}
 	if o.StartSaved && !o.Clean {
 		s.start, s.saved = max(s.start, 0), true
 	}
@@ -288,6 +289,7 @@ func (l *Log) publish(h *hot) error {
 func (l *Log) openSegments(h *hot, dir *contents, s scope, progress func(scanned, total int64), now time.Time) error {
 	c := l.Config()
 	sc := &scan{log: l, h: h, scope: s, config: &c, indexes: dir.indexes, retired: dir.retired, progress: progress}
+	sc.unknown = s.unknown && !c.Compact
 	sc.chain = chain{epoch: record.NoLeaderEpoch, epochs: h.epochs.entries, below: s.believed()}
 	err := sc.open(dir.logs, now)
 	if err == nil {
@@ -322,6 +324,7 @@ type scan struct {
 	indexes        map[int64]bool
 	retired        []int64
 	segs           []*segment.Segment
+	doubt          *doubt
 	first          int   // index of the first segment that is read
 	end            int64 // the offset behind the segments that were gone through
 	chain          chain
@@ -354,7 +357,10 @@ func (sc *scan) open(bases []int64, now time.Time) error {
 // run goes through the segments, and cuts what a crash tore.
 func (sc *scan) run() error {
 	gapsBelow := int64(math.MinInt64)
-	if sc.config.Compact {
+	switch {
+	case sc.unknown:
+		gapsBelow = math.MaxInt64 // the first one is a doubt
+	case sc.config.Compact:
 		gapsBelow = sc.floor // what is above was only appended
 	}
 	for i := 0; i < len(sc.segs); i++ {
@@ -380,6 +386,7 @@ func (sc *scan) run() error {
 				i = 0
 			case seg.Base > sc.end && sc.end < gapsBelow:
 				// Compaction took what was between.
+				sc.doubts(seg, sc.end, 0, -1, fmt.Sprintf("the log goes on at offset %d where %d must follow", seg.Base, sc.end))
 			default:
 				cause := fmt.Errorf("the next segment begins at offset %d", seg.Base)
 				return sc.cut(i-1, segment.Recovery{Size: sc.segs[i-1].Size(), Next: sc.end, Bad: cause, FileSize: sc.segs[i-1].Size()})
@@ -462,6 +469,14 @@ func (sc *scan) read(seg *segment.Segment, trusted, gapsBelow int64) (segment.Re
 			}
 		}
 		sc.chain.gaps = sc.chain.next < gapsBelow
+		if trusted == sc.trusted && b.Magic == 2 {
+			switch {
+			case b.BaseOffset > sc.chain.next:
+				sc.doubts(seg, sc.chain.next, b.Position, b.LastOffset()+1, fmt.Sprintf("base offset %d where %d must follow", b.BaseOffset, sc.chain.next))
+			case b.Count > 0 && b.LastOffsetDelta+1 != b.Count:
+				sc.doubts(seg, b.BaseOffset, b.Position, b.LastOffset()+1, fmt.Sprintf("%d records for %d offsets", b.Count, b.LastOffsetDelta+1))
+			}
+		}
 		return sc.check(trusted, b, bytes)
 	}
 	size := seg.Size()
@@ -504,6 +519,13 @@ func (sc *scan) cut(i int, r segment.Recovery) error {
 	if r.Next < sc.floor {
 		return sc.damage(r.Next, sc.floor, seg, r.Size, r.Bad)
 	}
+	if d := sc.doubt; d != nil && d.from < sc.floor {
+		return sc.damage(d.from, sc.floor, d.seg, d.position, d.cause) // it was no gap: an offset that is wrong leads too far
+	}
+	if d := sc.doubt; d != nil && d.misled(&r) {
+		sc.end, sc.doubt = d.from, nil
+		r.Next, r.Size = d.from, d.position
+	}
 	l.logger.Warn("the log ended with writes that were not complete; they were cut", "partition", l.tp, "offset", r.Next,
 		"file", seg.Log.Path(), "position", r.Size, "bytes", r.FileSize-r.Size, "segments_behind", len(sc.segs)-1-i, "why", r.Bad)
 	for j := len(sc.segs) - 1; j > i; j-- {
@@ -532,7 +554,7 @@ func (sc *scan) drop(i int) error {
 	gone := func(seg *segment.Segment) bool { return slices.Contains(sc.segs[:i], seg) }
 	sc.h.dirty = slices.DeleteFunc(sc.h.dirty, gone)
 	sc.h.unindexed = slices.DeleteFunc(sc.h.unindexed, gone)
-	sc.segs, sc.first = sc.segs[i:], max(sc.first-i, 0)
+	sc.segs, sc.first, sc.doubt = sc.segs[i:], max(sc.first-i, 0), nil
 	return nil
 }
 
@@ -560,6 +582,8 @@ func (sc *scan) settle() error {
 		if err := seg.Remove(); err != nil { // nothing was appended to it, or compaction left nothing
 			return l.fail("remove an empty segment", err)
 		}
+		gone := func(s *segment.Segment) bool { return s == seg }
+		h.dirty, h.unindexed = slices.DeleteFunc(h.dirty, gone), slices.DeleteFunc(h.unindexed, gone)
 	}
 	for _, seg := range h.segs[:len(h.segs)-1] {
 		if slices.Contains(h.unindexed, seg) {
@@ -568,8 +592,65 @@ func (sc *scan) settle() error {
 			}
 		}
 	}
+	h.doubt = sc.doubt
 	l.end.Store(sc.end)
 	return nil
+}
+
+// doubt is the first place above the recovery point where a log goes on as compaction leaves it. Where the topic is no
+// compacted one it is damage below the floor, and above it the end of what a crash has left whole.
+type doubt struct {
+	seg            *segment.Segment
+	from, position int64
+	next           int64 // the offset behind the batch; -1 when a segment begins there
+	floor          int64
+	cause          error
+}
+
+func (sc *scan) doubts(seg *segment.Segment, from, position, next int64, cause string) {
+	if sc.unknown && sc.doubt == nil {
+		sc.doubt = &doubt{seg: seg, from: from, position: position, next: next, floor: sc.floor, cause: errors.New(cause)}
+	}
+}
+
+// misled reports whether what follows the doubtful batch, and is bad, has the offset where that should have been: then it was
+// an offset that is wrong, and no gap.
+func (d *doubt) misled(r *segment.Recovery) bool {
+	var bad *record.CorruptError
+	return d.next == r.Next && errors.As(r.Bad, &bad) && d.from <= bad.Offset && bad.Offset < d.next
+}
+
+// Doubtful reports whether Judge has to be asked before the log is flushed or used.
+func (l *Log) Doubtful() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.hot != nil && l.hot.doubt != nil
+}
+
+// Judge decides, with the topic's configuration, what Open has left open (Options.PolicyUnknown): a log that is none of a
+// compacted topic is cut where it ceases to be whole, or is an ErrDamaged, and closed, where that lies below the floor.
+func (l *Log) Judge() error {
+	l.mu.Lock()
+	h := l.hot
+	if h == nil || h.doubt == nil {
+		l.mu.Unlock()
+		return nil
+	}
+	d := h.doubt
+	h.doubt = nil
+	compacted := l.Config().Compact
+	if !compacted && d.from < d.floor {
+		l.abandon(h)
+		l.mu.Unlock()
+		return &Damage{Partition: l.tp, From: d.from, To: d.floor, File: d.seg.Log.Path(), Position: d.position, Cause: d.cause}
+	}
+	l.mu.Unlock()
+	if compacted {
+		return nil
+	}
+	l.logger.Warn("the log ended with writes that were not complete; they were cut", "partition", l.tp, "offset", d.from,
+		"file", d.seg.Log.Path(), "position", d.position, "why", d.cause)
+	return l.TruncateTo(d.from)
 }
 
 // indexUsable reports whether the indexes of a segment that is not scanned can be relied on, as their last entries tell.

@@ -277,12 +277,40 @@ func (m *Manager) adopt(p *Partition) bool {
 	}
 	if p.log != nil {
 		p.log.SetConfig(p.topic.settings.Load().log)
+		p.judge()
+	}
+	if p.log != nil {
 		if p.log.RefuseHoles() {
 			p.dir.damage.Add(1)
 		}
 		p.high.Store(min(max(l.high, p.log.StartOffset()), p.log.EndOffset()))
 	}
 	return true
+}
+
+// judge decides what could not be while it was not known whether the topic is a compacted one.
+func (p *Partition) judge() {
+	d := p.dir
+	if !p.log.Doubtful() {
+		return
+	}
+	err := p.log.Judge()
+	if errors.Is(err, commitlog.ErrDamaged) {
+		d.damage.Add(1)
+		d.log.Error(damageAdvice, "partition", p.tp(), "dir", p.log.Dir(), "floor", p.log.Flushed(), "err", err)
+		d.noteUnopened(p.key(), p.log.Flushed())
+		if start := p.log.StartOffset(); start > 0 {
+			d.starts.keep(p.tp(), start)
+		}
+		p.log = nil
+		return
+	}
+	if err == nil {
+		err = flushOne(p.log)
+	}
+	if err != nil {
+		d.fail(err)
+	}
 }
 
 // create makes the directory of a new replica.

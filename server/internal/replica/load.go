@@ -308,18 +308,23 @@ func (d *logDir) openLogs(ctx context.Context, floors map[kafka.TopicIDPartition
 func flushRecovered(found map[kafka.TopicPartition]loadedLog) error {
 	var logs []*commitlog.Log
 	for _, l := range found {
-		if l.log != nil && l.log.Flushed() < l.log.EndOffset() {
+		if l.log != nil && l.log.Flushed() < l.log.EndOffset() && !l.log.Doubtful() { // of which the end is not known yet
 			logs = append(logs, l.log)
 		}
 	}
 	errs := make([]error, len(logs))
-	inParallel(len(logs), syncsAtOnce, func(i int) {
-		if f, ok := logs[i].BeginFlush(); ok {
-			errs[i] = f.Sync()
-			logs[i].EndFlush(f, errs[i])
-		}
-	})
+	inParallel(len(logs), syncsAtOnce, func(i int) { errs[i] = flushOne(logs[i]) })
 	return errors.Join(errs...)
+}
+
+func flushOne(l *commitlog.Log) error {
+	f, ok := l.BeginFlush()
+	if !ok {
+		return nil
+	}
+	err := f.Sync()
+	l.EndFlush(f, err)
+	return err
 }
 
 // openCold makes the logs of a manifest, touching none of their files.
@@ -371,7 +376,7 @@ func (d *logDir) openLog(tp kafka.TopicPartition, points, starts map[kafka.Topic
 		d.log.Error("the topic id of a log cannot be read; its directory will be set aside", "partition", tp, "err", err)
 	}
 	o := d.options(tp, id)
-	o.RecoveryPoint = points[tp]
+	o.RecoveryPoint, o.PolicyUnknown = points[tp], true
 	floor, ours := floors[kafka.TopicIDPartition{TopicID: id, Partition: tp.Partition}]
 	o.Floor, o.StartSaved = max(floor, o.RecoveryPoint), ours && d.startsSaved
 	if start, ok := starts[tp]; ok {

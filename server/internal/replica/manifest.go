@@ -153,6 +153,9 @@ func (d *logDir) closeLogs(now time.Time) error {
 	}
 	for tp, l := range d.manager.loaded { // no image came: they stay what they are
 		if l.dir == d && l.log != nil {
+			if l.log.Doubtful() {
+				d.noteUnopened(kafka.TopicIDPartition{TopicID: l.id, Partition: tp.Partition}, l.log.Flushed())
+			}
 			entries = append(entries, manifestEntry{partition: tp, id: l.id})
 			logs = append(logs, l.log)
 		}
