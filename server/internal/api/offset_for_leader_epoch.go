@@ -17,7 +17,7 @@ func offsetForLeaderEpoch(c *call, request *wire.OffsetForLeaderEpochRequest) wi
 			if !allowed {
 				one.ErrorCode = kafka.TopicAuthorizationFailed
 			} else {
-				end, err := c.t.o.Replicas.OffsetForLeaderEpoch(t.Topic, p.Partition, p.CurrentLeaderEpoch, p.LeaderEpoch, request.ReplicaID)
+				end, err := c.t.o.Replicas.OffsetForLeaderEpoch(t.Topic, p.Partition, p.CurrentLeaderEpoch, p.LeaderEpoch)
 				one.ErrorCode = c.t.code(err, "find the end of an epoch", t.Topic, p.Partition)
 				one.LeaderEpoch, one.EndOffset = end.Epoch, end.Offset
 			}

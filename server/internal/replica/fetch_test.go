@@ -330,7 +330,7 @@ func TestOffsetForLeaderEpoch(t *testing.T) {
 	n.append("t", 0, -1, "b")
 	n.apply(partitionRecord(idT, 0, 3, 1))
 	ask := func(epoch int32) EpochEnd {
-		end, err := n.m.OffsetForLeaderEpoch("t", 0, -1, epoch, -1)
+		end, err := n.m.OffsetForLeaderEpoch("t", 0, -1, epoch)
 		check(t, "error", err, nil)
 		return end
 	}
@@ -349,4 +349,8 @@ func TestOffsetForLeaderEpoch(t *testing.T) {
 	good := fetchOf("t", 2)
 	good.Partitions[0].LastFetchedEpoch = 0
 	check(t, "a reader that agrees", told(t, n.fetch(good)), "0:[c] ")
+
+	n.apply(partitionRecord(idT, 0, 4, 7, 1))
+	_, err := n.m.OffsetForLeaderEpoch("t", 0, -1, 0)
+	check(t, "of a follower", err, kafka.NotLeaderOrFollower)
 }

@@ -66,14 +66,14 @@ func (p *Partition) readError(err error) error {
 
 // OffsetForLeaderEpoch says where an epoch ended (KIP-320): the first offset behind it and the epoch it holds for,
 // the largest known that is not larger than the one asked for. Both are -1 when that is not known. currentEpoch is
-// -1 when not given; replicaID is -1 for a consumer, -2 when a follower may answer, too.
-func (m *Manager) OffsetForLeaderEpoch(topic string, partition, currentEpoch, epoch, replicaID int32) (EpochEnd, error) {
+// -1 when not given. Only the leader answers, whoever asks.
+func (m *Manager) OffsetForLeaderEpoch(topic string, partition, currentEpoch, epoch int32) (EpochEnd, error) {
 	p, err := m.find(topic, kafka.TopicID{}, partition)
 	if err != nil {
 		return EpochEnd{-1, -1}, err
 	}
 	role := p.currentRole()
-	if err := p.checkReader(&role, currentEpoch, replicaID != debuggingReplica); err != nil {
+	if err := p.checkReader(&role, currentEpoch, true); err != nil {
 		return EpochEnd{-1, -1}, err
 	}
 	return p.epochEnd(&role, epoch)
