@@ -201,8 +201,8 @@ func TestDescribeTopicPartitions(t *testing.T) {
 	from := func(topic string, partition int32) *wire.DescribeTopicPartitionsRequestCursor {
 		return &wire.DescribeTopicPartitionsRequestCursor{TopicName: topic, PartitionIndex: partition}
 	}
-	const a = "a 0 1(LEADER_NOT_AVAILABLE -1 eligible [1])"
-	const c = "c 0(LEADER_NOT_AVAILABLE -1 eligible [])"
+	const a = "a 0 1(NONE -1 eligible [1])"
+	const c = "c 0(NONE -1 eligible [])"
 	for _, test := range []struct{ what, got, want string }{
 		{"all", ask(2000, nil), a + "; b 0 1 2; " + c},
 		{"in order, each once", ask(2000, nil, "b", "a", "b"), a + "; b 0 1 2"},

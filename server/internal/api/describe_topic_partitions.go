@@ -104,7 +104,7 @@ func (c *call) describedPartition(index int32, p *metadata.Partition) wire.Descr
 	one.ReplicaNodes, one.IsrNodes, one.OfflineReplicas = p.Replicas, p.ISR, c.offline(p)
 	one.EligibleLeaderReplicas, one.LastKnownElr = nonNil(p.ELR), nonNil(p.LastKnownELR)
 	if leader := c.image.Broker(p.Leader); leader == nil || leader.Fenced || !c.isReachable(p.Leader) {
-		one.ErrorCode, one.LeaderID = kafka.LeaderNotAvailable, kafka.NoNode
+		one.LeaderID = kafka.NoNode // which says it all: other than Metadata, this is no error
 	}
 	return one
 }
