@@ -325,6 +325,10 @@ func (l *Log) checkpoint() error {
 		l.mu.Unlock()
 		return failed
 	}
+	if err := l.present(h); err != nil {
+		l.mu.Unlock()
+		return err
+	}
 	target := l.flushed.Load()
 	l.view.Lock()
 	saved := !h.epochs.changed && h.dirSeq == h.dirSynced && !h.created

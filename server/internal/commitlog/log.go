@@ -463,6 +463,9 @@ func (l *Log) roll(h *hot, now time.Time) error {
 	if old.Base == base {
 		return nil // it is empty, and cannot be begun again
 	}
+	if err := l.present(h); err != nil {
+		return err
+	}
 	if err := old.Seal(); err != nil {
 		return l.fail("seal a segment", err)
 	}
@@ -492,6 +495,15 @@ func (l *Log) roll(h *hot, now time.Time) error {
 	l.view.Unlock()
 	h.noteUnindexed(old)
 	l.segments.Store(int32(len(h.segs)))
+	return nil
+}
+
+// present makes sure that the file of the active segment can be found. One that somebody unlinked while it is open takes
+// every write and every sync, and is gone once it is closed. mu is held.
+func (l *Log) present(h *hot) error {
+	if _, err := l.fs().Stat(h.active().Log.Path()); err != nil {
+		return l.fail("look for the active segment", err)
+	}
 	return nil
 }
 

@@ -27,6 +27,9 @@ func (l *Log) Retain(now time.Time, highWatermark int64) (freed int64, err error
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	h, err := l.writable()
+	if err == nil {
+		err = l.present(h)
+	}
 	if err != nil {
 		return 0, err
 	}

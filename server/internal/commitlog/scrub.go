@@ -180,7 +180,7 @@ func (u unsound) Unwrap() error { return u.error }
 // damaged itself is an error of class CORRUPT_MESSAGE.
 func (l *Log) sound(offset, limit int64) (int64, error) {
 	known := l.damages.Load()
-	if known == nil {
+	if known == nil || offset < l.start.Load() { // what was let go is out of range, as it is anywhere: a reader goes on from there
 		return limit, nil
 	}
 	for i := range *known {
@@ -201,6 +201,9 @@ func (l *Log) scrubSegment(ctx context.Context, limiter Limiter, seg *segment.Se
 		return nil, err
 	}
 	defer seg.Log.Release()
+	if _, err := l.fs().Stat(seg.Log.Path()); err != nil { // it was unlinked while it is open
+		return nil, err
+	}
 	damage := func(from, to, position int64, cause string) {
 		found = append(found, &Damage{Partition: l.tp, From: from, To: to, File: seg.Log.Path(), Position: position, Cause: errors.New(cause)})
 	}

@@ -62,7 +62,8 @@
 //     logs of the directory, before a segment below it is renamed. So a log that begins above its saved start lacks
 //     segments: reads of those are refused, and a line says so.
 //   - Somebody takes files of a log away. While the node runs, whoever meets that (a round, a drain of the journal, a
-//     checkpoint, an append) takes that partition offline, and the others go on: the disk has answered. After an unclean
+//     checkpoint, an append, retention, which look whether the file that is appended to can still be found) takes that
+//     partition offline, and the others go on: the disk has answered. After an unclean
 //     stop a log that has a floor and no directory is offline, not empty, and a hole between segments is refused.
 //   - Both at once: the power fails and, within what the last 50 ms acknowledged, a bit flips too. The lost floor
 //     entry makes the flip look like a torn tail. This is what one node alone does not tell apart.

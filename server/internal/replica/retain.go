@@ -115,6 +115,10 @@ func (p *Partition) retained(err error) {
 	case err == nil:
 	case isIO(err):
 		p.dir.fail(err)
+	case p.dir.isOfOneLog(err) && p.log.Err() != nil:
+		wake := newWakes()
+		p.lose(err, wake)
+		wake.run()
 	default:
 		p.dir.log.Warn("retention of a log failed; it is tried again", "partition", p.tp(), "err", err)
 	}
