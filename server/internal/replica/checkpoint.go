@@ -53,6 +53,16 @@ func (c *checkpoint) forget(tp kafka.TopicPartition) {
 	delete(c.kept, tp)
 }
 
+// stillGone takes back that a name was left out.
+func (c *checkpoint) stillGone(tp kafka.TopicPartition) {
+	c.goneMu.Lock()
+	_, kept := c.kept[tp]
+	c.goneMu.Unlock()
+	if !kept { // since then
+		c.forget(tp)
+	}
+}
+
 // keep has the file go on to have the offset of a log that could not be opened.
 func (c *checkpoint) keep(tp kafka.TopicPartition, offset int64) {
 	c.goneMu.Lock()
@@ -287,7 +297,7 @@ func (d *logDir) save(c *checkpoint, also []*Partition, value func(p *Partition)
 	err := d.room.withReserve(func() error { return commitlog.WriteCheckpoint(d.fs, d.path(c.name), entries) })
 	if err != nil {
 		for tp := range gone {
-			c.forget(tp)
+			c.stillGone(tp)
 		}
 	}
 	return err

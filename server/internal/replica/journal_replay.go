@@ -93,7 +93,7 @@ func replayJournal(fsys vfs.FS, dir, into string, log *slog.Logger) (ends map[ka
 
 // readJournal reads the journal in one directory for logs in another, or the same.
 func readJournal(fsys vfs.FS, dir, into string) (r *replay, bad int, err error) {
-	var frames []journalFrameView
+	var frames, newest []journalFrameView // newest are those of the half that was written to last
 	for _, name := range journalFiles {
 		data, err := vfs.ReadFile(fsys, path.Join(dir, name))
 		if errors.Is(err, fs.ErrNotExist) {
@@ -104,6 +104,13 @@ func readJournal(fsys vfs.FS, dir, into string) (r *replay, bad int, err error) 
 		}
 		more, lost := parseJournal(data)
 		frames, bad = append(frames, more...), bad+lost
+		if len(more) > 0 && (len(newest) == 0 || more[0].run > newest[0].run) {
+			newest = more
+		}
+	}
+	if len(newest) > 0 {
+		// Before them there were others of the run. In the other half it may be that a new run was to begin there.
+		bad += int(newest[0].sequence)
 	}
 	slices.SortStableFunc(frames, func(a, b journalFrameView) int {
 		return cmp.Or(cmp.Compare(a.run, b.run), cmp.Compare(a.sequence, b.sequence))
@@ -207,7 +214,11 @@ func (r *replay) take(e journalEntry) error {
 		id, err = commitlog.ReadPartitionMetadata(r.fs, path.Join(r.dir, e.partition.String()))
 		if errors.Is(err, commitlog.ErrIO) {
 			return err
-		} // another error: whose log it is cannot be told, and recovery says so
+		}
+		if err != nil {
+			// Whose directory it is has been lost. The journal knows of nobody else: what was deleted has been ended.
+			id = e.id
+		}
 		r.ids[e.partition] = id
 	}
 	if id != e.id {

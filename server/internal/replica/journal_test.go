@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/millrace-io/millrace/kafka"
+	"github.com/millrace-io/millrace/server/internal/commitlog"
 	"github.com/millrace-io/millrace/server/internal/vfs"
 )
 
@@ -208,6 +209,59 @@ func TestDamagedJournal(t *testing.T) {
 	check(t, "damage", n.m.Dirs()[0].Damage, 2)
 	if log := n.logs.String(); !strings.Contains(log, "frames of the journal do not check") {
 		t.Errorf("the log does not say so:\n%s", log)
+	}
+}
+
+// TestDamagedFirstFrame: that the first frame of a run is missing is told as well, though no floor and no later frame may tell what
+// it held.
+func TestDamagedFirstFrame(t *testing.T) {
+	mem := vfs.NewMem()
+	n := newNode(t, mem, nil).load()
+	n.apply(topicRecords("t", idT, 2)...)
+	for i, p := range []int32{0, 1, 1, 0, 0} {
+		check(t, "append", n.append("t", p, -1, fmt.Sprint(i)).Err, nil)
+	}
+	disk := mem.CrashClone(vfs.CrashOptions{})
+	n.close()
+	name := "d1/" + journalFiles[1]
+	data, err := vfs.ReadFile(disk, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	frames, _ := parseJournal(data)
+	check(t, "the first", frames[0].entries[0].partition, "t-1")
+	data[100] ^= 1
+	if err := vfs.WriteFileAtomic(disk, name, data); err != nil {
+		t.Fatal(err)
+	}
+	n = newNode(t, disk, nil).load()
+	defer n.close()
+	check(t, "damage", n.m.Dirs()[0].Damage, 1)
+	check(t, "told", strings.Count(n.logs.String(), "frames of the journal do not check"), 1)
+}
+
+// TestJournalOfALogWithoutItsID: a log whose partition.metadata is gone, or cannot be read, gets what the journal alone has of it.
+func TestJournalOfALogWithoutItsID(t *testing.T) {
+	for name, harm := range map[string]func(disk *vfs.Mem, file string) error{
+		"gone": func(disk *vfs.Mem, file string) error { return disk.Remove(file) },
+		"torn": func(disk *vfs.Mem, file string) error { return vfs.WriteFileAtomic(disk, file, []byte("version: 0\n")) },
+	} {
+		mem := vfs.NewMem()
+		n := newNode(t, mem, nil).load()
+		n.apply(topicRecords("t", idT, 1)...)
+		for i := range 3 {
+			check(t, "append", n.append("t", 0, -1, fmt.Sprint(i)).Err, nil)
+		}
+		disk := mem.CrashClone(vfs.CrashOptions{})
+		n.close()
+		if err := harm(disk, "d1/t-0/"+commitlog.PartitionMetadataFile); err != nil {
+			t.Fatal(err)
+		}
+		n = newNode(t, disk, nil).load()
+		n.apply(topicRecords("t", idT, 1)...)
+		res := n.fetch(fetchOf("t", 0)).Responses[0]
+		check(t, name, fmt.Sprint(values(t, &res), res.Err), "[0 1 2] <nil>")
+		n.close()
 	}
 }
 
