@@ -543,6 +543,30 @@ var groupsBad = []move{
 		w.syncAs(again, map[*member]string{again: "all of it"}, nil)
 		w.look(m.group, t)
 	},
+	func(w *world) { // ids that were given out: who leaves with one, and who comes with one as somebody else
+		a, t := w.alone()
+		version := max(w.at(wire.KeyJoinGroup), 5)
+		b := w.member(a.group, t)
+		w.joinAt(b, version, nil)
+		w.leave(b)
+		w.beat(a, nil)
+		w.joinAt(b, version, nil)
+		w.joinAt(a, version, nil)
+		w.syncAs(a, map[*member]string{a: "all"}, nil)
+		w.look(a.group, t)
+		m := w.static(w.group(), t)
+		w.join(m)
+		w.syncAs(m, map[*member]string{m: "all"}, nil)
+		c := w.member(m.group, t)
+		w.joinAt(c, version, nil)
+		for _, instance := range []*string{ptr("no such instance"), m.instance} {
+			w.joinAt(c, version, func(s *Side, r *wire.JoinGroupRequest) { r.GroupInstanceID = instance })
+			w.beat(c, func(s *Side, r *wire.HeartbeatRequest) { r.GenerationID = 1 })
+		}
+		w.leave(c)
+		w.beat(m, nil)
+		w.look(m.group, t)
+	},
 	func(w *world) { // offsets asked for by members that a consumer group has not, and by one that it has
 		m, t := w.joined()
 		w.commitIn(m, t, nil)

@@ -107,7 +107,7 @@ func (d *decision) joinNew(j *Join) {
 // joinKnown is for whoever has a member id.
 func (d *decision) joinKnown(j *Join) {
 	g := d.g
-	if g.pending[j.MemberID] {
+	if g.pending[j.MemberID] && j.GroupInstanceID == nil { // it is never given to a static member, and makes nobody one
 		d.addMember(j, j.MemberID)
 		return
 	}
