@@ -567,6 +567,30 @@ var groupsBad = []move{
 		w.beat(m, nil)
 		w.look(m.group, t)
 	},
+	func(w *world) { // members that do not say what they read
+		t := w.makeRead(2)
+		for _, metadata := range []string{"", "?", "\x00\x00\x00\x00\x00\x09"} {
+			m := w.member(w.group(), t)
+			say := func(s *Side, r *wire.JoinGroupRequest) {
+				r.Protocols = []wire.JoinGroupRequestProtocols{{Name: "range", Metadata: []byte(metadata)}}
+			}
+			w.joinSaying(m, say)
+			w.deleteOffsets(m.group, t.name, 0)
+			w.syncAs(m, map[*member]string{m: "all"}, nil)
+			w.commitAs(m.group, m, t, nil, 0)
+			w.deleteOffsets(m.group, t.name, 0)
+			w.deleteOffsets(m.group, "nowhere", 0)
+			w.consume(w.consumerOf(m.group, "c", t), nil)
+			w.look(m.group, t)
+			w.joinAt(m, w.at(wire.KeyJoinGroup), nil) // now it does
+			w.deleteOffsets(m.group, t.name, 0)
+			w.deleteOffsets(m.group, "nowhere", 0)
+			w.look(m.group, t)
+			w.leave(m)
+			w.deleteOffsets(m.group, t.name, 0)
+			w.look(m.group, t)
+		}
+	},
 	func(w *world) { // offsets asked for by members that a consumer group has not, and by one that it has
 		m, t := w.joined()
 		w.commitIn(m, t, nil)
