@@ -364,6 +364,13 @@ var migrationsBad = []move{
 			w.beat(a, func(s *Side, r *wire.HeartbeatRequest) { r.GenerationID = generation })
 			w.syncAs(a, nil, func(s *Side, r *wire.SyncGroupRequest) { r.GenerationID = generation })
 			w.commitAs(c.group, a, t, func(s *Side, r *wire.OffsetCommitRequest) { r.GenerationIDOrMemberEpoch = generation }, 0)
+			for _, m := range []*member{a, c} {
+				w.fetchOffsets(c.group, t, func(s *Side, r *wire.OffsetFetchRequest) {
+					for i := range r.Groups {
+						r.Groups[i].MemberID, r.Groups[i].MemberEpoch = ptr(s.members[m.name]), generation
+					}
+				}, 0)
+			}
 		}
 		for _, id := range []string{"", "nobody", "c"} {
 			w.beat(a, func(s *Side, r *wire.HeartbeatRequest) { r.MemberID = id })
@@ -376,6 +383,27 @@ var migrationsBad = []move{
 		w.consume(a, func(s *Side, r *wire.ConsumerGroupHeartbeatRequest) { r.MemberEpoch = 99 })
 		w.see(c.group, t)
 		w.leave(a, a, c)
+		w.see(c.group, t)
+	},
+	func(w *world) { // who held an instance id before, in a group of the consumer protocol
+		t := w.makeRead(2)
+		c := w.consumerOf(w.group(), "c", t)
+		w.consume(c, nil)
+		m := w.static(c.group, t)
+		w.enter(m, nil)
+		again := &member{group: m.group, name: w.name(), instance: m.instance, topic: t.name}
+		w.enter(again, nil)
+		version := max(w.at(wire.KeyJoinGroup), 5)
+		w.joinAt(m, version, nil)
+		w.joinAt(m, version, func(s *Side, r *wire.JoinGroupRequest) { r.GroupInstanceID = nil })
+		w.joinAt(again, version, func(s *Side, r *wire.JoinGroupRequest) { r.MemberID = "nobody" })
+		w.joinAt(again, version, func(s *Side, r *wire.JoinGroupRequest) { r.GroupInstanceID = ptr("no such instance") })
+		w.see(c.group, t)
+		w.beat(m, nil)
+		w.syncAs(m, nil, nil)
+		w.commitAs(c.group, m, t, nil, 0)
+		w.leave(m)
+		w.leave(&member{group: m.group, name: "nobody", instance: m.instance})
 		w.see(c.group, t)
 	},
 }
