@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -10,7 +11,8 @@ import (
 // are appends, the logs are looked at twice in a limit; a directory at rest has no timer.
 type writeWatch struct {
 	looks atomic.Bool // a look is arranged
-	// The look alone uses seen; reported is guarded by stallWatch.mu.
+	// look is held for a look, which alone uses seen; reported is guarded by stallWatch.mu.
+	look     sync.Mutex
 	seen     map[*Partition]writeSeen
 	reported bool
 	since    time.Time
@@ -32,6 +34,8 @@ func (w *stallWatch) watchWrites() {
 // lookAtWrites looks at the writes under way, and at those that were at the last look.
 func (w *stallWatch) lookAtWrites() {
 	d, x, now := w.dir, &w.writes, time.Now()
+	x.look.Lock()
+	defer x.look.Unlock()
 	x.looks.Store(false) // before the look: an append that it does not see arranges another
 	var seen map[*Partition]writeSeen
 	var oldest *Partition
