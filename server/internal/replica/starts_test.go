@@ -133,13 +133,15 @@ func (n *node) deleteRecords(partition int32, offset int64) {
 // retentionRun appends to two logs and lets go of their records, by size and on demand, and clones the disk, as a power loss
 // and as a kill would leave it, before each change of it.
 type retentionRun struct {
-	t      *testing.T
-	mem    *vfs.Mem
-	dice   *rand.Rand
-	mu     sync.Mutex
-	acked  [2]int   // records
-	starts [2]int64 // what DeleteRecords has answered
-	clones []retentionClone
+	t    *testing.T
+	mem  *vfs.Mem
+	dice *rand.Rand // of run alone
+
+	mu      sync.Mutex // the janitor works at its own times, too
+	crashes *rand.Rand
+	acked   [2]int   // records
+	starts  [2]int64 // what DeleteRecords has answered
+	clones  []retentionClone
 }
 
 type retentionClone struct {
@@ -154,7 +156,7 @@ func (r *retentionRun) clone(op vfs.Op, name string) {
 	defer r.mu.Unlock()
 	what := fmt.Sprintf("before %s of %s", op, name)
 	for i, disk := range []*vfs.Mem{
-		r.mem.CrashClone(vfs.CrashOptions{}), r.mem.CrashClone(vfs.CrashOptions{Rand: rand.New(rand.NewPCG(r.dice.Uint64(), 0))}), killed(r.t, r.mem),
+		r.mem.CrashClone(vfs.CrashOptions{}), r.mem.CrashClone(vfs.CrashOptions{Rand: rand.New(rand.NewPCG(r.crashes.Uint64(), 0))}), r.mem.CrashClone(vfs.CrashOptions{All: true}),
 	} {
 		r.clones = append(r.clones, retentionClone{fmt.Sprintf("%s (%d)", what, i), disk, r.acked, r.starts})
 	}
@@ -163,7 +165,7 @@ func (r *retentionRun) clone(op vfs.Op, name string) {
 var keepLittle = []string{"retention.bytes", "150"}
 
 func (r *retentionRun) run(seed uint64, breakIt func(*Partition)) {
-	r.dice = rand.New(rand.NewPCG(seed, 3))
+	r.dice, r.crashes = rand.New(rand.NewPCG(seed, 3)), rand.New(rand.NewPCG(seed, 4))
 	r.mem = vfs.NewMem()
 	fail := vfs.NewFail(r.mem)
 	n := newNode(r.t, fail, nil).load()

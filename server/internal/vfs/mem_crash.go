@@ -11,6 +11,8 @@ type CrashOptions struct {
 	// Rand decides for each file and each change of names what reached the disk by chance. nil: nothing did.
 	// The same disk and the same seed give the same clone.
 	Rand *rand.Rand
+	// All: everything did. So a process that is killed leaves the disk.
+	All bool
 }
 
 // CrashClone returns a disk as it could be after a power loss at this moment: what was synced is always there.
@@ -26,7 +28,7 @@ type CrashOptions struct {
 func (m *Mem) CrashClone(opts CrashOptions) *Mem {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	c := &cloner{rand: opts.Rand, to: NewMem(), after: map[*memNode]map[string]*memNode{}, clones: map[*memNode]*memNode{}}
+	c := &cloner{rand: opts.Rand, all: opts.All, to: NewMem(), after: map[*memNode]map[string]*memNode{}, clones: map[*memNode]*memNode{}}
 	c.chooseNames(m.root)
 	c.to.capacity.Store(m.capacity.Load())
 	c.to.root = c.clone(m.root)
@@ -35,6 +37,7 @@ func (m *Mem) CrashClone(opts CrashOptions) *Mem {
 
 type cloner struct {
 	rand   *rand.Rand
+	all    bool
 	to     *Mem
 	after  map[*memNode]map[string]*memNode // the names in each directory after the crash
 	clones map[*memNode]*memNode
@@ -77,12 +80,14 @@ func (c *cloner) chooseNames(root *memNode) {
 		}
 	}
 	visit(root)
-	if c.rand == nil || len(ops) == 0 {
+	if c.rand == nil && !c.all || len(ops) == 0 {
 		return
 	}
 	slices.SortFunc(ops, func(a, b *dirOp) int { return int(a.seq - b.seq) })
-	mode := c.rand.IntN(crashModes)
-	prefix := c.rand.IntN(len(ops) + 1)
+	mode, prefix := crashAll, 0
+	if !c.all {
+		mode, prefix = c.rand.IntN(crashModes), c.rand.IntN(len(ops)+1)
+	}
 	var lost []*dirOp
 	for i, op := range ops {
 		take := mode == crashAll || mode == crashPrefix && i < prefix || mode == crashAny && c.rand.IntN(2) == 0
@@ -132,7 +137,7 @@ func (c *cloner) cloneFile(n *memNode) *memNode {
 		to.pages[i] = n.dirty[i]
 	}
 	// Then what reached it since.
-	if c.rand != nil && (len(dirty) > 0 || n.size != n.synced) {
+	if (c.rand != nil || c.all) && (len(dirty) > 0 || n.size != n.synced) {
 		c.chooseBytes(to, n, dirty)
 	}
 	to.pages = to.pages[:min(len(to.pages), int((to.size+memPageSize-1)/memPageSize))]
@@ -141,9 +146,10 @@ func (c *cloner) cloneFile(n *memNode) *memNode {
 }
 
 func (c *cloner) chooseBytes(to, n *memNode, dirty []int) {
-	mode := c.rand.IntN(crashModes)
-	prefix := c.rand.IntN(len(dirty) + 1)
-	torn := 1 + c.rand.IntN(memPageSize-1)
+	mode, prefix, torn := crashAll, 0, 0
+	if !c.all {
+		mode, prefix, torn = c.rand.IntN(crashModes), c.rand.IntN(len(dirty)+1), 1+c.rand.IntN(memPageSize-1)
+	}
 	switch mode {
 	case crashNone:
 		return

@@ -415,3 +415,28 @@ func BenchmarkCrashClone(b *testing.B) {
 		m.CrashClone(CrashOptions{})
 	}
 }
+
+// TestCrashCloneOfAll: a process that is killed loses nothing of what it has told the disk.
+func TestCrashCloneOfAll(t *testing.T) {
+	m := NewMem()
+	must(t, m.MkdirAll("/d", 0o755))
+	f := open(t, m, "/d/a")
+	write(t, f, 0, strings.Repeat("x", 3*memPageSize))
+	must(t, f.Sync())
+	write(t, f, 10, "unsynced")
+	must(t, f.Truncate(2*memPageSize+5))
+	must(t, m.Rename("/d/a", "/d/b"))
+	write(t, open(t, m, "/d/c"), 0, "new")
+	clone := m.CrashClone(CrashOptions{All: true})
+	write(t, f, 0, "later")
+	want := "xxxxxxxxxxunsynced" + strings.Repeat("x", 2*memPageSize+5-18)
+	if got := content(t, clone, "/d/b"); got != want {
+		t.Errorf("b has %d bytes, or other ones", len(got))
+	}
+	if got := content(t, clone, "/d/c"); got != "new" {
+		t.Errorf("c has %q", got)
+	}
+	if entries, err := clone.ReadDir("/d"); err != nil || len(entries) != 2 {
+		t.Errorf("%v, %v", entries, err)
+	}
+}
