@@ -49,7 +49,7 @@ func TestGapsAtAnUncleanStart(t *testing.T) {
 					for range 2 {
 						n.m.dirs[0].savePoints() // of which none is left below
 					}
-					disk := killed(t, mem)
+					disk := killed(mem)
 					n.close()
 					err := errors.Join(c.gap(disk), disk.Remove("d1/"+recoveryPointFile), removeJournal(disk, "d1"))
 					floors := appendFloorHeader(nil)
@@ -89,7 +89,7 @@ func TestGapsAtAnUncleanStart(t *testing.T) {
 					}
 					compacted := policy != "delete" && !wrong
 					n.apply(topicRecords("t", idT, 1, c.settings(policy)...)...)
-					again := killed(t, disk)
+					again := killed(disk)
 					for when, n := range map[string]*node{"at once": n, "after a crash": newNode(t, again, nil).load()} {
 						if when != "at once" {
 							n.apply(topicRecords("t", idT, 1, c.settings(policy)...)...)

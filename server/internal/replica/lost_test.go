@@ -109,40 +109,8 @@ func TestADiskThatFailsIsNoMissingFile(t *testing.T) {
 	n.close()
 }
 
-// killed is the disk as a killed process leaves it: with all that was written.
-func killed(t *testing.T, from vfs.FS) *vfs.Mem {
-	t.Helper()
-	if mem, is := from.(*vfs.Mem); is {
-		return mem.CrashClone(vfs.CrashOptions{All: true}) // of one moment, whoever is at work
-	}
-	to := vfs.NewMem()
-	var walk func(dir string)
-	walk = func(dir string) {
-		entries, err := from.ReadDir(dir)
-		if err == nil {
-			err = to.MkdirAll(dir, 0o755)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, e := range entries {
-			name := path.Join(dir, e.Name())
-			if e.IsDir() {
-				walk(name)
-				continue
-			}
-			data, err := vfs.ReadFile(from, name)
-			if err == nil {
-				err = vfs.WriteFile(to, name, data)
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	walk(".")
-	return to
-}
+// killed is the disk as a process leaves it that is killed at this moment: with all that was written.
+func killed(disk *vfs.Mem) *vfs.Mem { return disk.CrashClone(vfs.CrashOptions{All: true}) }
 
 // TestMissingAtTheStart: a log whose directory somebody removed while the node was down is offline after an unclean stop, as
 // long as nobody restores it or deletes the topic; what never held a record, or was deleted, begins empty.
@@ -166,7 +134,7 @@ func TestMissingAtTheStart(t *testing.T) {
 					check(t, "append", n.append("t", 0, -1, "b").Err, nil)
 					check(t, "append", n.append("t", 0, -1, "c").Err, nil)
 				}
-				disk := killed(t, mem)
+				disk := killed(mem)
 				n.close()
 				for _, err := range []error{take(disk), disk.RemoveAll("d1/t-2")} {
 					if err != nil {
@@ -188,7 +156,7 @@ func TestMissingAtTheStart(t *testing.T) {
 				n.apply(removeTopic(idT))
 				n.apply(topicRecords("t", idU, 1)...)
 				check(t, "a new topic of that name", n.append("t", 0, -1, "new").BaseOffset, 0)
-				again := killed(t, disk)
+				again := killed(disk)
 				n.close()
 				n = newNode(t, again, nil).load()
 				n.apply(topicRecords("t", idU, 1)...)
@@ -206,7 +174,7 @@ func TestMovedToAnotherDirectory(t *testing.T) {
 	n := newNode(t, mem, nil, dir1, dir2).load()
 	n.apply(topicRecords("t", idT, 1)...)
 	check(t, "append", n.append("t", 0, -1, "a").Err, nil)
-	disk := killed(t, mem)
+	disk := killed(mem)
 	n.close()
 	if err := disk.Rename("d1/t-0", "d2/t-0"); err != nil {
 		t.Fatal(err)
@@ -216,7 +184,7 @@ func TestMovedToAnotherDirectory(t *testing.T) {
 		n.apply(topicRecords("t", idT, 1)...)
 		check(t, "append", n.append("t", 0, -1, "b").BaseOffset, 1+start)
 		check(t, "damage", n.m.Dirs()[0].Damage+n.m.Dirs()[1].Damage, 0)
-		disk = killed(t, disk)
+		disk = killed(disk)
 		n.close()
 	}
 	// Nor does the first directory miss it once it has left the second.
@@ -226,7 +194,7 @@ func TestMovedToAnotherDirectory(t *testing.T) {
 	for _, d := range n.m.dirs {
 		d.sync.close() // rounds that were asked for have run
 	}
-	disk = killed(t, disk)
+	disk = killed(disk)
 	n.close()
 	n = newNode(t, disk, nil, dir1, dir2).load()
 	n.apply(append(topicRecords("t", idT, 0), partitionRecord(idT, 0, 2, 1))...)
@@ -240,7 +208,7 @@ func TestMissingAndNotPlaced(t *testing.T) {
 	n := newNode(t, mem, nil).load()
 	n.apply(topicRecords("t", idT, 1)...)
 	check(t, "append", n.append("t", 0, -1, "a").Err, nil)
-	disk := killed(t, mem)
+	disk := killed(mem)
 	n.close()
 	if err := disk.RemoveAll("d1/t-0"); err != nil {
 		t.Fatal(err)
@@ -249,7 +217,7 @@ func TestMissingAndNotPlaced(t *testing.T) {
 	n.apply(append(topicRecords("t", idT, 0), partitionRecord(idT, 0, 1, 2))...)
 	n.apply(partitionRecord(idT, 0, 2, 1))
 	n.m.dirs[0].sync.close() // rounds that were asked for have run
-	disk = killed(t, disk)
+	disk = killed(disk)
 	n.close()
 	n = newNode(t, disk, nil).load()
 	n.apply(append(topicRecords("t", idT, 0), partitionRecord(idT, 0, 2, 1))...)
@@ -279,7 +247,7 @@ func TestReplicaThatComesBack(t *testing.T) {
 		if err := n.m.dirs[0].compactFloor(); err != nil {
 			t.Fatal(err)
 		}
-		for what, disk := range map[string]*vfs.Mem{"killed": killed(t, mem), "power": mem.CrashClone(vfs.CrashOptions{})} {
+		for what, disk := range map[string]*vfs.Mem{"killed": killed(mem), "power": mem.CrashClone(vfs.CrashOptions{})} {
 			after := newNode(t, disk, nil).load()
 			after.apply(append(topicRecords("t", idT, 0), partitionRecord(idT, 0, 2, 1))...)
 			got, err := after.read(0)

@@ -60,7 +60,7 @@ func TestFirstSegmentMissing(t *testing.T) {
 				n.deleteRecords(0, first)
 				n.m.dirs[0].janitor.execute()
 			}
-			disk := killed(t, mem)
+			disk := killed(mem)
 			n.close()
 			for base := range c.gone {
 				err := disk.Remove(fmt.Sprintf("d1/t-0/%020d.log", base))
@@ -100,7 +100,7 @@ func TestFirstSegmentMissing(t *testing.T) {
 			}
 			check(t, "damage", n.m.Dirs()[0].Damage, damage)
 			check(t, "told", strings.Count(n.logs.String(), "a part of a log is missing"), damage)
-			again := killed(t, disk)
+			again := killed(disk)
 			n = restart(t, n, disk, nil)
 			n.apply(small()...)
 			look("after a clean stop")
@@ -109,7 +109,7 @@ func TestFirstSegmentMissing(t *testing.T) {
 			n.apply(small()...)
 			look("after another crash")
 			n.deleteRecords(0, good)
-			again = killed(t, again)
+			again = killed(again)
 			n.close()
 			n = newNode(t, again, nil).load()
 			n.apply(small()...)
@@ -156,7 +156,7 @@ func (r *retentionRun) clone(op vfs.Op, name string) {
 	defer r.mu.Unlock()
 	what := fmt.Sprintf("before %s of %s", op, name)
 	for i, disk := range []*vfs.Mem{
-		r.mem.CrashClone(vfs.CrashOptions{}), r.mem.CrashClone(vfs.CrashOptions{Rand: rand.New(rand.NewPCG(r.crashes.Uint64(), 0))}), r.mem.CrashClone(vfs.CrashOptions{All: true}),
+		r.mem.CrashClone(vfs.CrashOptions{}), r.mem.CrashClone(vfs.CrashOptions{Rand: rand.New(rand.NewPCG(r.crashes.Uint64(), 0))}), killed(r.mem),
 	} {
 		r.clones = append(r.clones, retentionClone{fmt.Sprintf("%s (%d)", what, i), disk, r.acked, r.starts})
 	}
@@ -294,7 +294,7 @@ func TestStartOfALogThatIsNotOpen(t *testing.T) {
 			check(t, "append", n.append("t", 1, -1, "a").Err, nil)
 		}
 		n.deleteRecords(0, 1)
-		disk := killed(t, mem)
+		disk := killed(mem)
 		n.close()
 		if err := harm(disk); err != nil {
 			t.Fatal(err)
@@ -331,7 +331,7 @@ func TestStartsOfApacheKafka(t *testing.T) {
 	for i := range 5 {
 		check(t, "append", n.append("t", 0, -1, fmt.Sprint(i)).Err, nil)
 	}
-	disk := killed(t, mem)
+	disk := killed(mem)
 	n.close()
 	var err error
 	for _, name := range []string{"t-0/00000000000000000000.log", floorFile, startOffsetFile} {
@@ -345,7 +345,7 @@ func TestStartsOfApacheKafka(t *testing.T) {
 	check(t, "damage", n.m.Dirs()[0].Damage, 0)
 	starts, err := commitlog.ReadCheckpoint(disk, "d1/"+startOffsetFile)
 	check(t, "saved", fmt.Sprint(starts, err), "[{t-0 1}] <nil>")
-	disk = killed(t, disk)
+	disk = killed(disk)
 	n.close()
 	if err := disk.Remove("d1/t-0/00000000000000000001.log"); err != nil {
 		t.Fatal(err)

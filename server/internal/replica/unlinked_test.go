@@ -32,7 +32,7 @@ func TestUnlinkedWhileOpen(t *testing.T) {
 				t.Fatal(err)
 			}
 			check(t, "an append that nobody can know of", n.append("t", 0, -1, "b").Err, nil)
-			disk := killed(t, mem) // before anybody has looked
+			disk := killed(mem) // before anybody has looked
 			if meet != nil {
 				meet(t, n)
 				n.wantLost(name)
@@ -82,7 +82,7 @@ func TestSealedAndUnlinkedWhileOpen(t *testing.T) {
 	check(t, "append", n.append("t", 0, -1, "4").Err, nil)
 	d.savePoints()
 	d.savePoints()
-	disk := killed(t, mem)
+	disk := killed(mem)
 	n.close()
 	n = newNode(t, disk, nil).load()
 	n.apply(small()...)
