@@ -428,6 +428,16 @@ func (w *world) take(m *member) {
 	}
 }
 
+// joinOfOthers has who held an instance id before join again, and who holds it now by other names. It returns the version.
+func (w *world) joinOfOthers(before, now *member) (version int16) {
+	version = max(w.at(wire.KeyJoinGroup), 5)
+	w.joinAt(before, version, nil)
+	w.joinAt(before, version, func(s *Side, r *wire.JoinGroupRequest) { r.GroupInstanceID = nil })
+	w.joinAt(now, version, func(s *Side, r *wire.JoinGroupRequest) { r.MemberID = "nobody" })
+	w.joinAt(now, version, func(s *Side, r *wire.JoinGroupRequest) { r.GroupInstanceID = ptr("no such instance") })
+	return version
+}
+
 var groupsBad = []move{
 	func(w *world) { // no group, and no name
 		t := w.topic()
@@ -533,11 +543,7 @@ var groupsBad = []move{
 		again := &member{group: m.group, name: w.name(), instance: m.instance, topic: t.name}
 		w.join(again)
 		w.syncAs(again, map[*member]string{again: "all"}, nil)
-		version := max(w.at(wire.KeyJoinGroup), 5)
-		w.joinAt(m, version, nil)
-		w.joinAt(m, version, func(s *Side, r *wire.JoinGroupRequest) { r.GroupInstanceID = nil })
-		w.joinAt(again, version, func(s *Side, r *wire.JoinGroupRequest) { r.MemberID = "nobody" })
-		w.joinAt(again, version, func(s *Side, r *wire.JoinGroupRequest) { r.GroupInstanceID = ptr("no such instance") })
+		version := w.joinOfOthers(m, again)
 		w.look(m.group, t)
 		w.joinAt(again, version, func(s *Side, r *wire.JoinGroupRequest) { r.GroupInstanceID = nil }) // its id says enough
 		w.syncAs(again, map[*member]string{again: "all of it"}, nil)

@@ -393,11 +393,7 @@ var migrationsBad = []move{
 		w.enter(m, nil)
 		again := &member{group: m.group, name: w.name(), instance: m.instance, topic: t.name}
 		w.enter(again, nil)
-		version := max(w.at(wire.KeyJoinGroup), 5)
-		w.joinAt(m, version, nil)
-		w.joinAt(m, version, func(s *Side, r *wire.JoinGroupRequest) { r.GroupInstanceID = nil })
-		w.joinAt(again, version, func(s *Side, r *wire.JoinGroupRequest) { r.MemberID = "nobody" })
-		w.joinAt(again, version, func(s *Side, r *wire.JoinGroupRequest) { r.GroupInstanceID = ptr("no such instance") })
+		w.joinOfOthers(m, again)
 		w.see(c.group, t)
 		w.beat(m, nil)
 		w.syncAs(m, nil, nil)

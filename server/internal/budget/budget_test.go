@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -85,6 +86,27 @@ func TestLargeBuffersAreNotKept(t *testing.T) {
 	}
 	if s := b.Stats(); s.Idle > maxIdleBytes {
 		t.Errorf("%d bytes are hoarded", s.Idle)
+	}
+}
+
+// TestFiveLargeRequestsFindTheirBuffersAgain: as many as one producer has on the way, also when all come back at once.
+func TestFiveLargeRequestsFindTheirBuffersAgain(t *testing.T) {
+	b := New(1 << 30)
+	lend := func() (five [5]*Buffer) {
+		for i := range five {
+			five[i], _ = b.Get(context.Background(), 8<<20)
+		}
+		return five
+	}
+	first := lend()
+	for _, buf := range first {
+		buf.Release()
+	}
+	for _, buf := range lend() {
+		if !slices.Contains(first[:], buf) {
+			t.Error("a buffer was made anew")
+		}
+		buf.Release()
 	}
 }
 

@@ -173,6 +173,19 @@ func TestJournalOfADeletedTopic(t *testing.T) {
 	n.wantAll(2, "new")
 }
 
+// crashed closes a node, and returns its disk as a crash before that would have left it, with the half of the journal that
+// was written to.
+func (n *node) crashed(mem *vfs.Mem) (disk *vfs.Mem, name string, data []byte) {
+	n.t.Helper()
+	disk, name = mem.CrashClone(vfs.CrashOptions{}), "d1/"+journalFiles[1]
+	n.close()
+	data, err := vfs.ReadFile(disk, name)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return disk, name, data
+}
+
 // TestDamagedJournal: a frame that does not check, with others behind it, is told and counted; the log that lacks what it
 // held is offline rather than shorter.
 func TestDamagedJournal(t *testing.T) {
@@ -183,13 +196,7 @@ func TestDamagedJournal(t *testing.T) {
 		check(t, "append", n.append("t", 0, -1, fmt.Sprint(i)).Err, nil)
 		check(t, "append", n.append("t", 1, -1, fmt.Sprint(i)).Err, nil)
 	}
-	disk := mem.CrashClone(vfs.CrashOptions{})
-	n.close()
-	name := "d1/" + journalFiles[1]
-	data, err := vfs.ReadFile(disk, name)
-	if err != nil {
-		t.Fatal(err)
-	}
+	disk, name, data := n.crashed(mem)
 	frames, bad := parseJournal(data)
 	check(t, "frames", fmt.Sprint(len(frames), bad), "6 0") // of each log all but the first append
 	at := 2 * journalSector
@@ -221,13 +228,7 @@ func TestDamagedFirstFrame(t *testing.T) {
 	for i, p := range []int32{0, 1, 1, 0, 0} {
 		check(t, "append", n.append("t", p, -1, fmt.Sprint(i)).Err, nil)
 	}
-	disk := mem.CrashClone(vfs.CrashOptions{})
-	n.close()
-	name := "d1/" + journalFiles[1]
-	data, err := vfs.ReadFile(disk, name)
-	if err != nil {
-		t.Fatal(err)
-	}
+	disk, name, data := n.crashed(mem)
 	frames, _ := parseJournal(data)
 	check(t, "the first", frames[0].entries[0].partition, "t-1")
 	data[100] ^= 1

@@ -6,6 +6,61 @@ import (
 	"time"
 )
 
+// stallWatch notices a sync that does not return, and a write (writeWatch).
+type stallWatch struct {
+	dir   *logDir
+	begun time.Time
+	timer *time.Timer
+
+	mu              sync.Mutex
+	under, reported bool
+	writes          writeWatch
+}
+
+// start begins to watch a round.
+func (w *stallWatch) start() {
+	w.begun = time.Now()
+	w.mu.Lock()
+	w.under, w.reported = true, false
+	w.mu.Unlock()
+	limit := w.dir.manager.broker.SyncStallTimeout
+	if w.timer == nil {
+		w.timer = time.AfterFunc(limit, w.report)
+	} else {
+		w.timer.Reset(limit)
+	}
+}
+
+func (w *stallWatch) report() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.under || w.reported {
+		return // it returned just now
+	}
+	w.reported = true
+	d, limit := w.dir, w.dir.manager.broker.SyncStallTimeout
+	d.log.Error("a sync of the disk hangs; nothing in this directory is acknowledged until it returns", "dir", d.Path, "limit", limit)
+	if !w.writes.reported {
+		w.tellStalled()
+	}
+}
+
+// stop ends the watch of a round.
+func (w *stallWatch) stop() {
+	w.timer.Stop()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	reported := w.reported
+	w.under, w.reported = false, false
+	if reported {
+		d, took := w.dir, time.Since(w.begun)
+		d.log.Warn("the sync that hung has returned", "dir", d.Path, "took", took)
+		if !w.writes.reported {
+			w.tellResumed(took)
+		}
+	}
+}
+
 // writeWatch notices a write to a log that does not return: the page cache takes it at once while the disk is well, and one
 // that hangs holds its partition, which no sync shows. An append costs a look at looks and two counts in its log. While there
 // are appends, the logs are looked at twice in a limit; a directory at rest has no timer.

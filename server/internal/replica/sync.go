@@ -415,61 +415,6 @@ func (s *syncer) close() {
 	}
 }
 
-// stallWatch notices a sync that does not return, and a write (stall.go).
-type stallWatch struct {
-	dir   *logDir
-	begun time.Time
-	timer *time.Timer
-
-	mu              sync.Mutex
-	under, reported bool
-	writes          writeWatch
-}
-
-// start begins to watch a round.
-func (w *stallWatch) start() {
-	w.begun = time.Now()
-	w.mu.Lock()
-	w.under, w.reported = true, false
-	w.mu.Unlock()
-	limit := w.dir.manager.broker.SyncStallTimeout
-	if w.timer == nil {
-		w.timer = time.AfterFunc(limit, w.report)
-	} else {
-		w.timer.Reset(limit)
-	}
-}
-
-func (w *stallWatch) report() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if !w.under || w.reported {
-		return // it returned just now
-	}
-	w.reported = true
-	d, limit := w.dir, w.dir.manager.broker.SyncStallTimeout
-	d.log.Error("a sync of the disk hangs; nothing in this directory is acknowledged until it returns", "dir", d.Path, "limit", limit)
-	if !w.writes.reported {
-		w.tellStalled()
-	}
-}
-
-// stop ends the watch of a round.
-func (w *stallWatch) stop() {
-	w.timer.Stop()
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	reported := w.reported
-	w.under, w.reported = false, false
-	if reported {
-		d, took := w.dir, time.Since(w.begun)
-		d.log.Warn("the sync that hung has returned", "dir", d.Path, "took", took)
-		if !w.writes.reported {
-			w.tellResumed(took)
-		}
-	}
-}
-
 // fail takes the directory offline, for good: a sync or a write failed, and what the disk holds since is not
 // known. Its partitions answer KAFKA_STORAGE_ERROR; the other directories go on.
 func (d *logDir) fail(cause error) {
