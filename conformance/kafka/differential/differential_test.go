@@ -57,6 +57,29 @@ func TestDifferential(t *testing.T) {
 	t.Logf("seed %d: go test ./kafka/differential -run TestDifferential -seed %d -per %d", first, first, *per)
 	r, k := begin(t, settings)
 	next, start := first, time.Now()
+	all := !*selfTest && *only == "" && *version < 0 && *kind == ""
+	next = pass(t, r, next)
+	for again := 0; all && again < 2 && len(unmet(r)) > 0; again++ {
+		for _, k := range unmet(r) {
+			t.Logf("known.txt:%d was not met by chance; all once more", k.Line)
+		}
+		next = pass(t, r, next)
+	}
+	if *trace {
+		t.Logf("Apache Kafka printed:\n%s", k.Output())
+	}
+	report(t, r)
+	if all {
+		for _, k := range unmet(r) {
+			t.Errorf("known.txt:%d: nothing hit this entry: %s %s %s", k.Line, k.API, k.Path, k.Where)
+		}
+	}
+	t.Logf("%d sequences, %d requests compared in %v", r.Sequences, r.Requests, time.Since(start).Round(time.Second))
+}
+
+// pass goes once through every API and version that was asked for, with the seeds from next on, and returns the seed
+// behind them.
+func pass(t *testing.T, r *Runner, next uint64) uint64 {
 	for _, key := range keys() {
 		if *only != "" && key.String() != *only {
 			continue
@@ -83,18 +106,19 @@ func TestDifferential(t *testing.T) {
 		}
 		t.Logf("%-22s %6d requests in %5.1fs", key, r.Requests-requests, time.Since(began).Seconds())
 	}
-	if *trace {
-		t.Logf("Apache Kafka printed:\n%s", k.Output())
-	}
-	report(t, r)
-	if !*selfTest && *only == "" && *version < 0 && *kind == "" {
-		for _, k := range r.Known {
-			if k.Hits == 0 {
-				t.Errorf("known.txt:%d: nothing hit this entry: %s %s %s", k.Line, k.API, k.Path, k.Where)
-			}
+	return next
+}
+
+// unmet returns the entries of known.txt that the run did not meet yet. Some differences come only where versions and
+// what is drawn meet: an entry has failed when several passes did not come upon it.
+func unmet(r *Runner) []*Known {
+	var entries []*Known
+	for _, k := range r.Known {
+		if k.Hits == 0 {
+			entries = append(entries, k)
 		}
 	}
-	t.Logf("%d sequences, %d requests compared in %v", r.Sequences, r.Requests, time.Since(start).Round(time.Second))
+	return entries
 }
 
 // TestMigrations is the comparison of groups that go from one protocol to the other, where it is not as free as by
@@ -247,6 +271,11 @@ func report(t *testing.T, r *Runner) {
 		}
 		f := first[c]
 		t.Errorf("%d × %s v%v %s: Kafka %s, Millrace %s\n    first at [%s] in %s, step %s\n    of %s", count[c], c.api, versions[c], c.path, c.kafka, c.millrace, f.Where, f.Sequence.again(), f.Step, clip(f.Request))
+	}
+	for _, k := range r.Known {
+		if *kind == "" && 0 < k.Hits && k.Hits < 3 {
+			t.Logf("known.txt:%d was met %d times only", k.Line, k.Hits)
+		}
 	}
 	for _, key := range keys() {
 		if len(r.Codes[key]) == 0 {

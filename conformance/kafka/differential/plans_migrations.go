@@ -295,6 +295,7 @@ var migrationsValid = []move{
 var migrationsBad = []move{
 	func(w *world) { // groups of the classic protocol that cannot go over, and some that go and come back before anybody was called
 		t := w.makeRead(2)
+		const unsynced = "its leader did not say yet"
 		for _, odd := range []struct {
 			join func(s *Side, r *wire.JoinGroupRequest)
 			give string
@@ -309,6 +310,7 @@ var migrationsBad = []move{
 			{nil, gives(t, 0, 1)[:12]},
 			{nil, "\x00"},
 			{nil, string((&wire.ConsumerProtocolAssignment{UserData: []byte("mine")}).AppendTo([]byte{0, 1}, 1))},
+			{nil, unsynced},
 		} {
 			m := w.static(w.groupApart("-hasty"), t)
 			w.joinSaying(m, func(s *Side, r *wire.JoinGroupRequest) {
@@ -317,7 +319,9 @@ var migrationsBad = []move{
 					odd.join(s, r)
 				}
 			})
-			w.syncAs(m, map[*member]string{m: odd.give}, func(s *Side, r *wire.SyncGroupRequest) { r.ProtocolType = nil })
+			if odd.give != unsynced {
+				w.syncAs(m, map[*member]string{m: odd.give}, func(s *Side, r *wire.SyncGroupRequest) { r.ProtocolType = nil })
+			}
 			c := w.consumerOf(m.group, "c", t)
 			w.consume(c, func(s *Side, r *wire.ConsumerGroupHeartbeatRequest) { r.ServerAssignor = ptr("range") })
 			w.consume(c, func(s *Side, r *wire.ConsumerGroupHeartbeatRequest) { r.MemberEpoch = 1 })
