@@ -51,6 +51,25 @@ func BenchmarkValidate(b *testing.B) {
 	}
 }
 
+// BenchmarkValidateSmall is of records of 100 bytes without a key, where the work is by record and not by byte.
+func BenchmarkValidateSmall(b *testing.B) {
+	builder := NewBuilder(NewBuilderOptions())
+	for i := range 1000 {
+		builder.Append(Record{Timestamp: caseNow + int64(i), Value: make([]byte, 100)})
+	}
+	batch := builder.Build(nil)
+	o := caseOptions(b, "9", "", fmt.Sprint(caseNow))
+	o.MaxBatchBytes = 0
+	d := &Decompressor{}
+	b.SetBytes(int64(len(batch)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := Validate(batch, o, d); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 func BenchmarkRecords(b *testing.B) {
 	for codec := CodecNone; codec <= CodecZstd; codec++ {
 		b.Run(codec.String(), func(b *testing.B) {

@@ -240,16 +240,23 @@ func (o *ValidateOptions) records(v *Valid, d *Decompressor) error {
 	}
 	base, appendTime, isAppendTime := b.BaseTimestamp(), b.MaxTimestamp(), b.LogAppendTime()
 	var invalid *InvalidError
+	maxTimestamp := v.MaxTimestamp
+	// What can be wrong with a record as such, in most topics, is its time alone.
+	onlyTime, now, before, after := !o.Compacted && !isAppendTime, o.Now, o.BeforeMaxMs, o.AfterMaxMs
 	for i := int32(0); i < v.Count; i++ {
-		rec, err := s.glance(maxRecord)
-		if err != nil {
+		rec, n := usual(s.cur)
+		if n > 0 && (maxRecord <= 0 || n <= int(maxRecord)) {
+			s.cur = s.cur[n:]
+		} else if rec, err = s.glance(maxRecord); err != nil {
 			return o.broken(b, i, err)
 		}
 		ts := base + rec.timestampDelta
 		if isAppendTime {
 			ts = appendTime
 		}
-		if problem, code := o.record(&rec, ts, isAppendTime); code != kafka.None {
+		if age := now - ts; onlyTime && age <= before && -age <= after {
+			// There is nothing to refuse.
+		} else if problem, code := o.record(&rec, ts, isAppendTime); code != kafka.None {
 			if invalid == nil {
 				invalid = &InvalidError{Code: code}
 			}
@@ -264,9 +271,12 @@ func (o *ValidateOptions) records(v *Valid, d *Decompressor) error {
 		if rec.offsetDelta != i && !o.Internal {
 			v.Renumber = true
 		}
-		v.MaxTimestamp = max(v.MaxTimestamp, ts)
-		v.BeforeTime = v.BeforeTime || ts < NoTimestamp
+		maxTimestamp = max(maxTimestamp, ts)
+		if ts < NoTimestamp {
+			v.BeforeTime = true
+		}
 	}
+	v.MaxTimestamp = maxTimestamp
 	if err := s.end(); err != nil {
 		return o.broken(b, v.Count, err)
 	}
@@ -322,6 +332,39 @@ type glance struct {
 
 // wholeBytes is the largest record that is looked at as a whole; of larger ones only a window is held.
 const wholeBytes = windowBytes
+
+// usual is glance for a record as most are: it lies in cur as a whole, has no headers and no key or a short one, and its
+// numbers take two bytes at the most. It returns how many bytes the record takes with its length, 0 for one that glance
+// has to look at.
+func usual(cur []byte) (g glance, n int) {
+	length, at := short2(cur, 0)
+	end := at + length
+	if at == 0 || length < 0 || end > len(cur) {
+		return g, 0
+	}
+	b := cur[:end]
+	delta, at := short2(b, at+1) // behind the attributes
+	if at == 0 {
+		return g, 0
+	}
+	offset, at := short2(b, at)
+	if at == 0 {
+		return g, 0
+	}
+	key, at := short2(b, at)
+	if at == 0 {
+		return g, 0
+	}
+	value, at := short2(b, at+max(key, 0))
+	if at == 0 {
+		return g, 0
+	}
+	// Behind the value one zero is left: no headers.
+	if at += max(value, 0); at+1 != end || b[at] != 0 {
+		return g, 0
+	}
+	return glance{timestampDelta: int64(delta), offsetDelta: int32(offset), hasKey: key >= 0}, end
+}
 
 // glance passes over the next record. maxBytes > 0 limits its size.
 func (s *scanner) glance(maxBytes int32) (glance, error) {

@@ -200,3 +200,53 @@ func caseOptions(t testing.TB, version, configs, now string) *ValidateOptions {
 	}
 	return o
 }
+
+// TestUsual compares the short way past a record with the long one, over records of many shapes and over what becomes of
+// them when a byte changes.
+func TestUsual(t *testing.T) {
+	sizes := []int{0, 1, 63, 64, 100, 8191, 8192, 20000}
+	taken, refused := 0, 0
+	look := func(cur []byte) int {
+		g, n := usual(cur)
+		if n == 0 {
+			return 0
+		}
+		d := &Decompressor{}
+		s := d.scanner(&plainBytes{b: cur})
+		want, err := s.glance(0)
+		if err != nil || g != want || int64(n) != s.consumed() {
+			t.Fatalf("% x…: usual says %+v in %d bytes, glance %+v in %d, error %v", cur[:min(len(cur), 16)], g, n, want, s.consumed(), err)
+		}
+		return n
+	}
+	for _, size := range sizes {
+		for _, key := range [][]byte{nil, {}, []byte("key"), make([]byte, 70)} {
+			for _, delta := range []int64{0, -1, 63, 64, 5000, 100_000} {
+				for _, headers := range [][]RecordHeader{nil, {{Key: []byte("h")}}} {
+					r := Record{Key: key, Value: make([]byte, size), Headers: headers}
+					one := appendRecord(nil, &r, int32(delta), -delta)
+					n := look(append(one, one...))
+					if short := len(headers) == 0 && size < 8000 && delta <= 5000; short != (n == len(one)) {
+						t.Fatalf("value of %d bytes, key of %d, delta %d, %d headers: %d bytes taken of %d", size, len(key), delta, len(headers), n, len(one))
+					}
+					for at := range min(len(one), 16) {
+						for _, at := range []int{at, len(one) - 1 - at} {
+							for bit := range 8 {
+								one[at] ^= 1 << bit
+								if look(one) > 0 {
+									taken++
+								} else {
+									refused++
+								}
+								one[at] ^= 1 << bit
+							}
+						}
+					}
+				}
+			}
+		}
+	}
+	if taken == 0 || refused == 0 {
+		t.Errorf("of the damaged records %d were taken, %d refused", taken, refused)
+	}
+}

@@ -31,6 +31,23 @@ func varint(b []byte) (int32, int) {
 	return 0, -1
 }
 
+// short2 decodes a varint of one or two bytes that stands at a place in b and returns the place behind it: 0 when it is
+// longer, or when not two bytes are left of b. It is small enough to be inlined.
+func short2(b []byte, at int) (v, next int) {
+	if at+1 >= len(b) {
+		return 0, 0
+	}
+	v, next = int(b[at]), at+1
+	if v >= 0x80 {
+		v = v&0x7f | int(b[next])<<7
+		next++
+		if v >= 1<<14 {
+			return 0, 0
+		}
+	}
+	return v>>1 ^ -(v & 1), next
+}
+
 // varlong is varint for an int64.
 func varlong(b []byte) (int64, int) {
 	var v uint64
