@@ -209,6 +209,9 @@ func (d *logDir) syncJournaled(parts []*Partition) error {
 		// What is flushed now lies in the file or in the journal, and the sync that follows covers both.
 		floors[i] = p.log.Flushed()
 	}
+	for _, p := range parts {
+		p.log.WriteBack()
+	}
 	errs := make([]error, len(parts))
 	inParallel(len(parts), drainsAtOnce, func(i int) { errs[i] = parts[i].log.SyncFiles() })
 	wake := newWakes()

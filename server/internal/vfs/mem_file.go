@@ -200,6 +200,9 @@ func (m *Mem) truncate(n *memNode, size int64) {
 	n.size = size
 }
 
+// WriteBack does nothing: the memory disk keeps what was not synced as long as it likes.
+func (f *memFile) WriteBack() {}
+
 // Preallocate takes the pages of the range from the capacity, all or none.
 func (f *memFile) Preallocate(offset, length int64) error {
 	if err := f.check("fallocate", os.O_RDONLY, min(offset, length)); err != nil {

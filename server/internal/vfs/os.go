@@ -225,6 +225,10 @@ func (f *osFile) Preallocate(offset, length int64) error {
 	return f.do("fallocate", func() error { return preallocate(f.fd, offset, length) })
 }
 
+func (f *osFile) WriteBack() {
+	f.do("sync_file_range", func() error { return writeBack(f.fd) })
+}
+
 func (f *osFile) Sync() error {
 	return f.do("sync", func() error { return datasync(f.fd) })
 }

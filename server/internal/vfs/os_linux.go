@@ -9,6 +9,9 @@ import (
 
 func datasync(fd int) error { return unix.Fdatasync(fd) }
 
+// writeBack does not wait for what it begins: to wait for it would take an error that only fdatasync may get.
+func writeBack(fd int) error { return unix.SyncFileRange(fd, 0, 0, unix.SYNC_FILE_RANGE_WRITE) }
+
 const directFlag = unix.O_DIRECT
 
 // undirect has a descriptor use the page cache from now on.

@@ -5,6 +5,9 @@ package vfs
 // datasync asks for a full sync: these systems have no fdatasync that x/sys knows of.
 func datasync(fd int) error { return fullSync(fd) }
 
+// writeBack does nothing: there is no such call.
+func writeBack(fd int) error { return nil }
+
 // directFlag is nothing: there is no such flag, or it means something else.
 const directFlag = 0
 

@@ -82,6 +82,10 @@ type File interface {
 	// cannot do so is not an error; a full one is (syscall.ENOSPC).
 	Preallocate(offset, length int64) error
 
+	// WriteBack begins to bring to the disk what was written, and does not wait for it. It promises nothing, and takes no
+	// error away from Sync; several files that it was begun for before they are synced cost less.
+	WriteBack()
+
 	// Sync makes the file's bytes and size durable (fdatasync). A Sync that failed is final: what was
 	// written since the last good one may be gone even when a later Sync succeeds.
 	Sync() error

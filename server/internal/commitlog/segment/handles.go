@@ -190,6 +190,14 @@ func (h *Handle) MarkClean() {
 	hs.mu.Unlock()
 }
 
+// WriteBack begins to bring what was written to the disk, if the file is open.
+func (h *Handle) WriteBack() {
+	if f, _ := h.pin(); f != nil {
+		defer h.Release()
+		f.WriteBack()
+	}
+}
+
 // Sync makes what was written durable. A failed sync is final for the handle.
 func (h *Handle) Sync() error {
 	f, err := h.Acquire()
