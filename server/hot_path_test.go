@@ -9,6 +9,8 @@ import (
 	"io"
 	"net"
 	"runtime"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -202,5 +204,77 @@ func BenchmarkFetch(b *testing.B) {
 			}
 			n.stop()
 		})
+	}
+}
+
+// BenchmarkCommit is the path of offset commits from socket to socket: of committers that wait for their answer each, with
+// a group and a connection of their own.
+func BenchmarkCommit(b *testing.B) {
+	const committers = 64
+	n := startNode(b, "offsets.topic.replication.factor", "1")
+	_, first := n.hotTopic("hot", 1)
+	find := kmsg.NewPtrFindCoordinatorRequest() // which makes the topic that they are kept in
+	find.CoordinatorKeys = []string{"committer"}
+	if _, err := find.RequestWith(context.Background(), n.client()); err != nil {
+		b.Fatal(err)
+	}
+	conns := make([]*hotConn, committers)
+	frames := make([][]byte, committers)
+	for i := range conns {
+		conns[i] = first
+		if i > 0 {
+			conn, err := net.Dial("tcp", n.server.Addr("PLAINTEXT").String())
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.Cleanup(func() { conn.Close() })
+			conns[i] = &hotConn{Conn: conn, t: b, in: bufio.NewReaderSize(conn, 4<<10)}
+		}
+		req := kmsg.NewPtrOffsetCommitRequest()
+		req.Version, req.Group, req.Generation = 8, fmt.Sprint("committer", i), -1
+		topic := kmsg.NewOffsetCommitRequestTopic()
+		topic.Topic, topic.Partitions = "hot", []kmsg.OffsetCommitRequestTopicPartition{{Offset: 1}}
+		req.Topics = append(req.Topics, topic)
+		frames[i] = kmsg.NewRequestFormatter(kmsg.FormatterClientID("hot")).AppendRequest(nil, req, int32(i))
+		conns[i].commit(frames[i])
+	}
+	b.ReportAllocs()
+	b.ResetTimer()
+	var all sync.WaitGroup
+	var next atomic.Int64
+	for i, c := range conns {
+		all.Go(func() {
+			for next.Add(1) <= int64(b.N) {
+				c.commit(frames[i])
+			}
+		})
+	}
+	all.Wait()
+	b.StopTimer()
+	n.stop()
+}
+
+// commit sends a commit and waits for the answer, until it is taken: a coordinator may have to be loaded first.
+//
+//	+------+-------------+------+----------+--------+------+-----+------------+-----------+-------+
+//	| size | correlation | tags | throttle | topics | name | hot | partitions | partition | error | ...
+//	| 4    | 4           | 1    | 4        | 1      | 1    | 3   | 1          | 4         | 2     |
+//	+------+-------------+------+----------+--------+------+-----+------------+-----------+-------+
+func (c *hotConn) commit(frame []byte) {
+	for {
+		if _, err := c.Write(frame); err != nil {
+			c.t.Error(err)
+			return
+		}
+		c.next(25)
+		switch code := binary.BigEndian.Uint16(c.head[23:]); code {
+		case 0:
+			return
+		case 14, 15, 16: // the coordinator is not there yet
+			time.Sleep(10 * time.Millisecond)
+		default:
+			c.t.Errorf("a commit was answered with error %d", code)
+			return
+		}
 	}
 }

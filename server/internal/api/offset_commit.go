@@ -1,6 +1,8 @@
 package api
 
 import (
+	"slices"
+
 	"github.com/millrace-io/millrace/internal/wire"
 	"github.com/millrace-io/millrace/kafka"
 	"github.com/millrace-io/millrace/server/internal/metadata"
@@ -15,8 +17,7 @@ func offsetCommit(c *call, request *wire.OffsetCommitRequest, respond func(wire.
 		return
 	}
 	response := wire.NewOffsetCommitResponse()
-	good := *request
-	good.Topics = nil
+	good := request.Topics[:0]
 	for _, t := range request.Topics {
 		var known *metadata.Topic
 		if c.version() >= 10 {
@@ -36,29 +37,34 @@ func offsetCommit(c *call, request *wire.OffsetCommitRequest, respond func(wire.
 		if known != nil {
 			t.TopicID = known.ID
 		}
+		unknown := func(p wire.OffsetCommitRequestPartitions) bool { return known.Partition(p.PartitionIndex) == nil }
+		if len(t.Partitions) > 0 && !slices.ContainsFunc(t.Partitions, unknown) {
+			good = append(good, t)
+			continue
+		}
 		there, missing := t, t
 		there.Partitions, missing.Partitions = nil, nil
 		for _, p := range t.Partitions {
-			if known.Partition(p.PartitionIndex) != nil {
-				there.Partitions = append(there.Partitions, p)
-			} else {
+			if unknown(p) {
 				missing.Partitions = append(missing.Partitions, p)
+			} else {
+				there.Partitions = append(there.Partitions, p)
 			}
 		}
 		if len(missing.Partitions) > 0 || len(t.Partitions) == 0 {
 			refuseCommit(response, []wire.OffsetCommitRequestTopics{missing}, kafka.UnknownTopicOrPartition)
 		}
 		if len(there.Partitions) > 0 {
-			good.Topics = append(good.Topics, there)
+			good = append(good, there)
 		}
 	}
-	if len(good.Topics) == 0 {
+	if request.Topics = good; len(good) == 0 {
 		respond(response)
 		return
 	}
-	c.t.o.Groups.OffsetCommit(&good, c.version(), func(committed *wire.OffsetCommitResponse, err error) {
+	c.t.o.Groups.OffsetCommit(request, c.version(), func(committed *wire.OffsetCommitResponse, err error) {
 		if err != nil {
-			respond(refuseCommit(response, good.Topics, kafka.CodeOf(err)))
+			respond(refuseCommit(response, good, kafka.CodeOf(err)))
 			return
 		}
 		for _, t := range committed.Topics {

@@ -62,44 +62,54 @@ func (fs *flights) board(then []func(error)) bool {
 	return true
 }
 
-// land takes off a batch that is committed, and returns the answers that are due. An error fails all that fly: none of
-// them may be answered as committed any more by this leadership.
-func (fs *flights) land(f *flight, err error) []func() {
+// land takes off a batch that is committed, and returns the answers that are due, and with what. An error fails all that
+// fly: none of them may be answered as committed any more by this leadership.
+func (fs *flights) land(f *flight, err error) (due []func(error), with error) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
-	var due []func()
 	if err != nil {
 		if fs.failed == nil {
 			fs.failed = err
 		}
-		due = fs.fail(answerFor(err))
+		due, with = fs.unboard(), answerFor(err)
 	} else {
 		f.landed = true
 		for len(fs.list) > 0 && fs.list[0].landed {
-			for _, then := range fs.list[0].then {
-				due = append(due, func() { then(nil) })
-			}
+			due = joined(due, fs.list[0].then)
 			fs.list[0] = nil
 			fs.list = fs.list[1:]
 		}
 	}
 	if fs.holding {
-		fs.held = append(fs.held, due...)
-		return nil
+		fs.held = append(fs.held, bound(due, with)...)
+		return nil, nil
+	}
+	return due, with
+}
+
+// unboard returns everybody who waits, and keeps the batches in the air.
+func (fs *flights) unboard() (due []func(error)) {
+	for _, f := range fs.list {
+		due = joined(due, f.then)
+		f.then = nil
 	}
 	return due
 }
 
-// fail answers everybody who waits, and keeps the batches in the air.
-func (fs *flights) fail(err error) []func() {
-	var due []func()
-	for _, f := range fs.list {
-		for _, then := range f.then {
-			due = append(due, func() { then(err) })
-		}
-		f.then = nil
+// joined is a and b, most often one of them.
+func joined(a, b []func(error)) []func(error) {
+	if len(a) == 0 {
+		return b
 	}
-	return due
+	return append(a, b...)
+}
+
+// bound are answers with what they will be told.
+func bound(due []func(error), with error) (answers []func()) {
+	for _, then := range due {
+		answers = append(answers, func() { then(with) })
+	}
+	return answers
 }
 
 // broken returns why the leadership is over, nil when it is not.
@@ -113,7 +123,7 @@ func (fs *flights) broken() error {
 func (fs *flights) abandon(err error) []func() {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
-	return fs.fail(err)
+	return bound(fs.unboard(), err)
 }
 
 // deadline is when the oldest batch that somebody waits for has taken too long; zero for never.

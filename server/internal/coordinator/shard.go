@@ -35,6 +35,7 @@ type shard[M Machine] struct {
 	timers  Timers
 	log     Log
 	batch   batch
+	scratch scratch
 	kept    kept
 	// offset is what the next record gets. Invariant: the end of the log plus the records in batch.
 	offset int64

@@ -52,17 +52,39 @@ const recordOverhead = 40
 
 func (r *stored) size() int { return len(r.key) + len(r.value) + recordOverhead }
 
-// store encodes records.
-func store(records []Record) (list []stored, size int) {
-	list = make([]stored, len(records))
-	for i, r := range records {
-		list[i] = stored{Record: r, key: wire.AppendCoordinatorKey(nil, r.Key)}
+// scratch is where records are encoded on their way into a batch.
+type scratch struct {
+	list  []stored
+	bytes []byte
+}
+
+// scratchMax is how much of it is kept.
+const scratchMax = 16 << 10
+
+// store encodes records. They are good until clean.
+func (s *scratch) store(records []Record) (list []stored, size int) {
+	list, b := s.list[:0], s.bytes[:0]
+	for _, r := range records {
+		one, at := stored{Record: r}, len(b)
+		b = wire.AppendCoordinatorKey(b, r.Key)
+		one.key, at = b[at:len(b):len(b)], len(b)
 		if r.Value != nil {
-			list[i].value = wire.AppendCoordinatorValue(nil, r.Value, r.Version)
+			b = wire.AppendCoordinatorValue(b, r.Value, r.Version)
+			one.value = b[at:len(b):len(b)]
 		}
-		size += list[i].size()
+		list = append(list, one)
+		size += one.size()
 	}
+	s.list, s.bytes = list, b
 	return list, size
+}
+
+// clean lets go of the records.
+func (s *scratch) clean() {
+	clear(s.list)
+	if cap(s.bytes) > scratchMax {
+		*s = scratch{}
+	}
 }
 
 // run does what was decided. The caller holds mu, the shard is active.
@@ -81,7 +103,8 @@ func (s *shard[M]) run(res Result, now time.Time) {
 // split.
 func (s *shard[M]) write(res Result, now time.Time) error {
 	limit := s.log.MaxBatchBytes() - record.HeaderLen
-	records, size := store(res.Records)
+	records, size := s.scratch.store(res.Records)
+	defer s.scratch.clean()
 	var err error
 	switch {
 	case len(records) == 0:
@@ -261,8 +284,9 @@ func (s *shard[M]) append(bytes []byte, start int64, then []func(error)) error {
 
 // landed is what the log calls when a batch is committed, or never will be: from any goroutine, maybe with mu held.
 func (s *shard[M]) landed(f *flight, err error) {
-	for _, answer := range s.flights.land(f, err) {
-		answer()
+	due, with := s.flights.land(f, err)
+	for _, then := range due {
+		then(with)
 	}
 	if err != nil {
 		s.runtime.nudge() // the next look ends the shard

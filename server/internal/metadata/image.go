@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/millrace-io/millrace/kafka"
 )
@@ -67,9 +68,16 @@ func (i *Image) TimestampMs() int64 { return i.timestampMs }
 
 // Topic returns the topic of that name, nil when there is none.
 func (i *Image) Topic(name string) *Topic {
-	t, _ := i.topics.get(&Topic{Name: name})
+	key := topicKeys.Get().(*Topic)
+	key.Name = name
+	t, _ := i.topics.get(key)
+	key.Name = ""
+	topicKeys.Put(key)
 	return t
 }
+
+// topicKeys lends topics to look for others by: every request does.
+var topicKeys = sync.Pool{New: func() any { return new(Topic) }}
 
 // TopicByID returns the topic with that id, nil when there is none.
 func (i *Image) TopicByID(id kafka.TopicID) *Topic {

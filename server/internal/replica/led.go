@@ -95,21 +95,33 @@ func (l *Led) Await(offset int64, done func(error)) {
 	}
 }
 
+// ledRequest is one append of a coordinator, in one piece of memory.
+type ledRequest struct {
+	AppendRequest
+	entry [1]AppendEntry
+	done  func(error)
+}
+
 // request is one append whose acknowledgement is told to done.
 func (l *Led) request(done func(error)) *AppendRequest {
 	tp := l.partition.tp()
-	return &AppendRequest{
-		Acks: -1, Timeout: forever, Internal: true, Origin: commitlog.Coordinator, led: l,
-		Entries: []AppendEntry{{Topic: tp.Topic, Partition: tp.Partition, BaseOffset: -1}},
-		Done: func(req *AppendRequest) {
-			e := &req.Entries[0]
-			switch {
-			case e.BaseOffset < 0: // nothing was appended, and Append says so
-			case kafka.CodeOf(e.Err) == kafka.NotEnoughReplicasAfterAppend:
-				done(nil) // it is committed, and what a client is promised beyond that is not a coordinator's
-			default:
-				done(e.Err)
-			}
-		},
+	r := &ledRequest{
+		AppendRequest: AppendRequest{Acks: -1, Timeout: forever, Internal: true, Origin: commitlog.Coordinator, led: l, Done: ledDone},
+		entry:         [1]AppendEntry{{Topic: tp.Topic, Partition: tp.Partition, BaseOffset: -1}},
+		done:          done,
+	}
+	r.Entries, r.Context = r.entry[:], r
+	return &r.AppendRequest
+}
+
+// ledDone is AppendRequest.Done of a coordinator's append.
+func ledDone(req *AppendRequest) {
+	done := req.Context.(*ledRequest).done
+	switch e := &req.Entries[0]; {
+	case e.BaseOffset < 0: // nothing was appended, and Append says so
+	case kafka.CodeOf(e.Err) == kafka.NotEnoughReplicasAfterAppend:
+		done(nil) // it is committed, and what a client is promised beyond that is not a coordinator's
+	default:
+		done(e.Err)
 	}
 }

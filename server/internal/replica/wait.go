@@ -111,6 +111,9 @@ func (req *AppendRequest) release() bool {
 
 // arm starts the timer that ends the wait. The caller still holds the count of Append.
 func (req *AppendRequest) arm() {
+	if req.Timeout == forever {
+		return
+	}
 	req.pending.Add(timerRef)
 	if req.timer == nil {
 		req.timer = time.AfterFunc(req.Timeout, req.expire)

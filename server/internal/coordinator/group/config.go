@@ -152,8 +152,10 @@ func (c *Coordinator) dynamic(image *metadata.Image) iter.Seq[map[string]string]
 func (c *Coordinator) keptBytes() int {
 	kept := c.o.Config.KeptBytes
 	for values := range c.dynamic(c.image.Load()) {
-		if n, err := config.ParseInt64(values["group.coordinator.cached.buffer.max.bytes"]); err == nil {
-			kept = int(n)
+		if value, set := values["group.coordinator.cached.buffer.max.bytes"]; set {
+			if n, err := config.ParseInt64(value); err == nil {
+				kept = int(n)
+			}
 		}
 	}
 	return kept

@@ -144,8 +144,12 @@ func (c *Coordinator) topicID(name string) kafka.TopicID {
 // since Kafka's partitions must be found again. The smallest number, which has no amount of its size, counts as 0.
 func PartitionOf(group string, partitions int) int32 {
 	h := int32(0)
-	for _, unit := range utf16.Encode([]rune(group)) {
-		h = 31*h + int32(unit)
+	for _, r := range group {
+		if r >= 1<<16 {
+			first, second := utf16.EncodeRune(r)
+			h, r = 31*h+first, second
+		}
+		h = 31*h + r
 	}
 	if h == math.MinInt32 {
 		return 0
