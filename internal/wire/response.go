@@ -50,9 +50,12 @@ type Response struct {
 // BytesResponse returns a response that is one piece: a whole frame.
 func BytesResponse(frame []byte) Response { return Response{Parts: []Part{{Bytes: frame}}} }
 
+// smallResponse is how many bytes the answers to most requests of consumers take at the most.
+const smallResponse = 112
+
 // MessageResponse returns the frame of a response: size, header and body.
 func MessageResponse(key APIKey, version int16, correlationID int32, body Message) Response {
-	frame := AppendResponseHeader(BeginFrame(nil), key, version, correlationID)
+	frame := AppendResponseHeader(BeginFrame(make([]byte, 0, smallResponse)), key, version, correlationID)
 	frame = body.AppendTo(frame, version)
 	EndFrame(frame, 0)
 	return BytesResponse(frame)

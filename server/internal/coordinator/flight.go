@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -74,11 +75,12 @@ func (fs *flights) land(f *flight, err error) (due []func(error), with error) {
 		due, with = fs.unboard(), answerFor(err)
 	} else {
 		f.landed = true
-		for len(fs.list) > 0 && fs.list[0].landed {
-			due = joined(due, fs.list[0].then)
-			fs.list[0] = nil
-			fs.list = fs.list[1:]
+		landed := 0
+		for landed < len(fs.list) && fs.list[landed].landed {
+			due = joined(due, fs.list[landed].then)
+			landed++
 		}
+		fs.list = slices.Delete(fs.list, 0, landed)
 	}
 	if fs.holding {
 		fs.held = append(fs.held, bound(due, with)...)
