@@ -350,7 +350,7 @@ func TestAStalledSync(t *testing.T) {
 			said(t, n.Process, "a sync of the disk hangs")
 			eventually(t, "/readyz says so", func() bool {
 				code, text := n.readiness(t)
-				return code == http.StatusServiceUnavailable && strings.Contains(text, "a sync of "+n.dirs[1]+" is hanging")
+				return code == http.StatusServiceUnavailable && strings.Contains(text, "the disk of "+n.dirs[1]+" does not answer")
 			})
 			for range hung {
 				if err := <-waits; refusedWith(err) != kafka.RequestTimedOut {

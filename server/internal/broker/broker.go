@@ -259,7 +259,7 @@ func (b *Broker) Unready() []string {
 		why = append(why, "the broker is stopping")
 	}
 	for _, id := range sortedDirs(b.stalls) {
-		why = append(why, "a sync of "+b.stalls[id]+" is hanging")
+		why = append(why, "the disk of "+b.stalls[id]+" does not answer")
 	}
 	return why
 }

@@ -481,7 +481,7 @@ func TestAStalledSyncIsToldToReadinessAndLeadersMoveOnlyWhereTheyCan(t *testing.
 		dir := replica.Dir{Path: "/a", ID: kafka.NewUUID()}
 		b.SyncStalled(dir, 5*time.Second)
 		synctest.Wait()
-		if why := b.Unready(); len(why) != 1 || why[0] != "a sync of /a is hanging" {
+		if why := b.Unready(); len(why) != 1 || why[0] != "the disk of /a does not answer" {
 			t.Errorf("unready %q", why)
 		}
 		if beats := of[*wire.BrokerHeartbeatRequest](c); beats[len(beats)-1].WantFence {

@@ -143,7 +143,7 @@ func (b *Broker) SyncStalled(dir replica.Dir, stalled time.Duration) {
 
 // SyncResumed implements replica.Cluster.
 func (b *Broker) SyncResumed(dir replica.Dir, stalled time.Duration) {
-	b.log.Warn("the sync of a log directory has returned", "dir", dir.Path, "after", stalled)
+	b.log.Warn("the disk of a log directory answers again", "dir", dir.Path, "after", stalled)
 	b.mu.Lock()
 	delete(b.stalls, dir.ID)
 	b.life.wantFence(len(b.stalls) > 0 && b.othersServe(), time.Now())
