@@ -57,7 +57,7 @@ func keys() []config.Key {
 		{Name: "http.listeners", Type: config.List, Default: config.Value(""), Importance: config.Medium,
 			Doc: "Where /metrics, /healthz and /readyz are, as http://host:port; nowhere where it is empty. A key of Millrace."},
 		{Name: "metrics.partitions", Type: config.Bool, Default: config.Value("false"), Importance: config.Low,
-			Doc: "Whether /metrics has the figures of every partition beside those of every topic. A key of Millrace."},
+			Doc: "Whether /metrics has the figures of every partition beside those of every topic; the lags of groups it has of every partition anyway, up to 10000 committed offsets. A key of Millrace."},
 		{Name: "memory.budget.bytes", Type: config.Long, Valid: config.AtLeast(16 << 20), Importance: config.Medium,
 			Doc: "Memory for requests and responses in flight; by default a quarter of the machine's, at most 1 GiB. A key of Millrace."},
 	}

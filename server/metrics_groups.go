@@ -35,6 +35,10 @@ const (
 	maxLagTimes = 100_000
 )
 
+// lagByPartition is up to how many committed offsets lag is told by partition without metrics.partitions: more than that
+// is too much for most who ask every few seconds, and its sums by topic have to do.
+const lagByPartition = 10_000
+
 // lagTimes finds out since when records wait. A committed offset is looked up once, for as long as it stays.
 type lagTimes struct {
 	timestamp func(topic string, partition int32, offset int64) (ms int64, found bool, err error)
@@ -119,11 +123,11 @@ func (f *figures) collectGroups(out chan<- prometheus.Metric, count func(*promet
 	gauge(groupPartitions, float64(s.Loading), "loading")
 	out <- prometheus.MustNewConstSummary(groupLoadSeconds, uint64(s.Loads.Count), s.Loads.Took.Seconds(), nil)
 	gauge(groupLoadMax, s.Loads.Longest.Seconds())
-	f.collectLag(groups, gauge)
+	f.collectLag(groups, f.partitions || s.Offsets <= lagByPartition, gauge)
 }
 
-// collectLag reads how far the groups are behind.
-func (f *figures) collectLag(groups *group.Coordinator, gauge func(*prometheus.Desc, float64, ...string)) {
+// collectLag reads how far the groups are behind, by topic, and by partition if asked.
+func (f *figures) collectLag(groups *group.Coordinator, byPartition bool, gauge func(*prometheus.Desc, float64, ...string)) {
 	k := f.lags.begin(time.Now())
 	defer k.end()
 	topics := map[[2]string]*topicLag{}
@@ -146,7 +150,7 @@ func (f *figures) collectLag(groups *group.Coordinator, gauge func(*prometheus.D
 		if timed {
 			t.seconds, t.timed = max(t.seconds, seconds), true
 		}
-		if !f.partitions {
+		if !byPartition {
 			return
 		}
 		n := strconv.Itoa(int(c.Partition))

@@ -3,11 +3,14 @@ package server
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"regexp"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/millrace-io/millrace/server/internal/vfs"
@@ -30,7 +33,7 @@ func figure(t *testing.T, s *Server, what string) float64 {
 
 // What a group has not read is told in records and in seconds, and what happened to it in sentences.
 func TestGroupsAreSeenFromOutside(t *testing.T) {
-	s := started(t, on(t, vfs.NewMem(), "metrics.partitions", "true", "offsets.topic.replication.factor", "1", "offsets.topic.num.partitions", "2", "group.initial.rebalance.delay.ms", "0"))
+	s := started(t, on(t, vfs.NewMem(), "offsets.topic.replication.factor", "1", "offsets.topic.num.partitions", "2", "group.initial.rebalance.delay.ms", "0"))
 	b := (&bench{node: s, client: clientOf(t, s), now: time.Now()}).on(t)
 	topic := b.topic("t")
 	for _, age := range []time.Duration{4 * time.Hour, 3 * time.Hour, 2 * time.Hour} {
@@ -113,6 +116,44 @@ func TestGroupsAreSeenFromOutside(t *testing.T) {
 	}
 	if joined := explained.Events[0]; joined.Member == nil || joined.Member.ClientID != "shop" || joined.Member.Host != "/127.0.0.1" || joined.At.Before(b.now.Add(-time.Second)) {
 		t.Errorf("%+v", joined)
+	}
+}
+
+// Lag is told by partition as long as that is not too much; then by topic alone, unless metrics.partitions asks for it.
+func TestLagByPartitionIsBounded(t *testing.T) {
+	const partitions = 100
+	for _, asked := range []string{"false", "true"} {
+		s := started(t, on(t, vfs.NewMem(), "metrics.partitions", asked, "offsets.topic.replication.factor", "1", "offsets.topic.num.partitions", "1"))
+		b := (&bench{node: s, client: clientOf(t, s), now: time.Now()}).on(t)
+		if err := b.tryTopic("t", partitions); err != nil {
+			t.Fatal(err)
+		}
+		commit := func(group int) {
+			t.Helper()
+			offsets := kadm.Offsets{}
+			for p := range int32(partitions) {
+				offsets.AddOffset("t", p, 0, -1)
+			}
+			if err := kadm.NewClient(b.client).CommitAllOffsets(t.Context(), fmt.Sprint("g", group), offsets); err != nil {
+				t.Fatal(err)
+			}
+		}
+		shown := func() (byPartition, byTopic int) {
+			_, body := ask(t, s, "/metrics")
+			return strings.Count(body, "\nkafka_consumergroup_lag{"), strings.Count(body, "\nkafka_consumergroup_lag_sum{")
+		}
+		groups := lagByPartition / partitions
+		for group := range groups {
+			commit(group)
+		}
+		if lags, sums := shown(); lags != lagByPartition || sums != groups {
+			t.Errorf("metrics.partitions=%s: %d lags by partition and %d by topic, want %d and %d", asked, lags, sums, lagByPartition, groups)
+		}
+		commit(groups)
+		want := map[string]int{"false": 0, "true": lagByPartition + partitions}[asked]
+		if lags, sums := shown(); lags != want || sums != groups+1 {
+			t.Errorf("metrics.partitions=%s: one group more, %d lags by partition and %d by topic, want %d and %d", asked, lags, sums, want, groups+1)
+		}
 	}
 }
 
