@@ -107,7 +107,16 @@ type groupLine struct {
 }
 
 // groups lists the groups of the cluster by name. Each broker knows those that it coordinates.
-func (c *cluster) groups(ctx context.Context) ([]groupLine, error) {
+func (c *cluster) groups(ctx context.Context) (list []groupLine, err error) {
+	err = dial.Settled(ctx, func() (err error) {
+		list, err = c.groupsNow(ctx)
+		return err
+	})
+	return list, err
+}
+
+// groupsNow is groups, and an error while a coordinator reads its groups.
+func (c *cluster) groupsNow(ctx context.Context) ([]groupLine, error) {
 	var list []groupLine
 	for _, shard := range c.client.RequestSharded(ctx, kmsg.NewPtrListGroupsRequest()) {
 		if shard.Err != nil {
@@ -186,11 +195,12 @@ func (c *cluster) describeGroup(ctx context.Context, name string) (*groupDescrip
 		return nil, err
 	}
 	d := &groupDescription{groupLine: line, Members: []groupMember{}, Partitions: []groupPartition{}}
-	if line.Type == "consumer" {
-		err = c.describeConsumerGroup(ctx, d)
-	} else {
-		err = c.describeClassicGroup(ctx, d)
-	}
+	err = dial.Settled(ctx, func() error {
+		if line.Type == "consumer" {
+			return c.describeConsumerGroup(ctx, d)
+		}
+		return c.describeClassicGroup(ctx, d)
+	})
 	if err != nil {
 		return nil, fmt.Errorf("the group %s: %w", name, dial.Explain(err))
 	}
@@ -308,7 +318,11 @@ of the first record that is not committed.`,
 
 // measure finds out where a group is, in the partitions that it has committed or that its members have.
 func (c *cluster) measure(cmd *cobra.Command, connection *connection, d *groupDescription) error {
-	committed, err := c.admin.FetchOffsets(cmd.Context(), d.Group)
+	var committed kadm.OffsetResponses
+	err := dial.Settled(cmd.Context(), func() (err error) {
+		committed, err = c.admin.FetchOffsets(cmd.Context(), d.Group)
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("the offsets of the group %s: %w", d.Group, dial.Explain(err))
 	}

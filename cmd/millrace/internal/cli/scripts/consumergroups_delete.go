@@ -140,10 +140,13 @@ func (g *consumerGroups) requestOffsetDelete(group string, partitions []kafka.To
 		topic := &request.Topics[len(request.Topics)-1]
 		topic.Partitions = append(topic.Partitions, p)
 	}
-	response, err := request.RequestWith(c, g.admin.raw)
-	if err == nil {
-		err = dial.Code(response.ErrorCode, nil)
-	}
+	var response *kmsg.OffsetDeleteResponse
+	err := dial.Settled(c, func() (err error) {
+		if response, err = request.RequestWith(c, g.admin.raw); err == nil {
+			err = dial.Code(response.ErrorCode, nil)
+		}
+		return err
+	})
 	if err != nil {
 		for _, tp := range partitions {
 			results[tp] = err
