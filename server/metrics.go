@@ -143,7 +143,7 @@ func (f *figures) Collect(out chan<- prometheus.Metric) {
 			online++
 		}
 		size += p.Size
-		if p.Leader {
+		if p.Leader && p.Online { // as with Kafka, one whose log is gone is not led, whatever the metadata says
 			leaders++
 			if p.UnderMinISR {
 				underMin++

@@ -166,7 +166,7 @@ func TestADamagedPartitionIsNamed(t *testing.T) {
 		}
 	}
 	wants(t, s, "/readyz", 200, "ready\nthe partition t-1 is offline: its log is damaged")
-	wants(t, s, "/metrics", 200, "kafka_server_replicamanager_offlinereplicacount 1", "kafka_server_replicamanager_partitioncount 3")
+	wants(t, s, "/metrics", 200, "kafka_server_replicamanager_offlinereplicacount 1", "kafka_server_replicamanager_partitioncount 3", "kafka_server_replicamanager_leadercount 2")
 	if _, body := ask(t, s, "/readyz"); strings.Contains(body, "t-0") || strings.Contains(body, "t-2") {
 		t.Errorf("partitions that are well are named: %q", body)
 	}
