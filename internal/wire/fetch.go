@@ -66,12 +66,12 @@ func (f *Fetch) Reset() {
 	}
 }
 
-// Decode reads the body of a FetchRequest, what was there before being forgotten. It allocates only while f has not
-// seen as many topics and partitions yet.
+// Decode reads the body of a FetchRequest as DecodeRequest does, what was there before being forgotten. It allocates only
+// while f has not seen as many topics and partitions yet.
 func (f *Fetch) Decode(version int16, body []byte) error {
 	r := Reader{rest: body}
 	f.decode(&r, version)
-	if err := r.Finish(); err != nil {
+	if err := r.Err(); err != nil {
 		f.Reset()
 		return fmt.Errorf("FetchRequest version %d: %w", version, err)
 	}

@@ -43,6 +43,9 @@ func FuzzDecode(f *testing.F) {
 		if limit := wire.DecodeBytesPerByte*len(b) + wire.DecodeBytesFixed; r.Charged() > limit {
 			t.Fatalf("%s version %d: %d bytes cost %d, more than %d", c.schema.Name, c.version, len(b), r.Charged(), limit)
 		}
+		if err := wire.DecodeRequest(wire.NewMessage(c.schema.Name), c.version, b); (err == nil) != (r.Err() == nil) {
+			t.Fatalf("%s version %d: %x is %v, as a request %v", c.schema.Name, c.version, b, r.Err(), err)
+		}
 		if r.Finish() != nil {
 			return
 		}

@@ -172,6 +172,40 @@ func TestStoredRecords(t *testing.T) {
 	}
 }
 
+// Behind the last field of a request anything may stand, as with Kafka's brokers; behind that of what is stored, nothing.
+func TestBytesBehindARequest(t *testing.T) {
+	var produce wire.Produce
+	var fetch wire.Fetch
+	for _, api := range wire.APIs() {
+		schema := definitions.Load().API(int16(api.Key)).Request
+		for version := api.MinVersion; version <= api.MaxVersion; version++ {
+			want := filled(schema, version, 5).AppendTo(nil, version)
+			b := append(bytes.Clone(want), 1, 0, 0)
+			m := wire.NewRequest(api.Key)
+			if err := wire.DecodeRequest(m, version, b); err != nil || !bytes.Equal(m.AppendTo(nil, version), want) {
+				t.Errorf("%s version %d: %v", schema.Name, version, err)
+			}
+			if err := wire.Decode(m, version, b); !errors.Is(err, wire.ErrMalformed) {
+				t.Errorf("%s version %d, where nothing may be behind: %v", schema.Name, version, err)
+			}
+			var err error
+			switch api.Key {
+			case wire.KeyProduce:
+				err = produce.Decode(version, b)
+			case wire.KeyFetch:
+				err = fetch.Decode(version, b)
+			}
+			if err != nil {
+				t.Errorf("%s version %d, the hot decoder: %v", schema.Name, version, err)
+			}
+		}
+	}
+	all := new(wire.MetadataRequest) // as librdkafka 2.11 sends it
+	if err := wire.DecodeRequest(all, 13, []byte{0, 0, 0, 0, 1, 0, 0}); err != nil || all.Topics != nil {
+		t.Errorf("all topics: %v, %v", all.Topics, err)
+	}
+}
+
 func TestStoredRecordsThatAreNot(t *testing.T) {
 	var unknown *wire.UnknownRecordError
 	metadata := func(b []byte) error { _, _, err := wire.DecodeMetadataRecord(b); return err }

@@ -78,7 +78,7 @@ func sameFetch(hot *wire.Fetch, cold *wire.FetchRequest, version int16) error {
 // hotAndCold decodes the same bytes with both codecs, which must say the same, errors included.
 func hotAndCold(produce *wire.Produce, fetch *wire.Fetch, key wire.APIKey, version int16, b []byte) error {
 	cold := wire.NewRequest(key)
-	coldErr := wire.Decode(cold, version, b)
+	coldErr := wire.DecodeRequest(cold, version, b)
 	var hotErr, differ error
 	charged := produce.ChargedBy
 	if key == wire.KeyFetch {
@@ -119,7 +119,7 @@ func TestHotRequests(t *testing.T) {
 				if err := hotAndCold(&produce, &fetch, key, version, b); err != nil {
 					t.Fatalf("%s version %d, damaged, seed %d, %x: %v", schema.Name, version, seed, b, err)
 				}
-				if wire.Decode(wire.NewRequest(key), version, b) != nil {
+				if wire.DecodeRequest(wire.NewRequest(key), version, b) != nil {
 					refused++
 				}
 			}

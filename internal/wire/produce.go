@@ -58,12 +58,12 @@ func (p *Produce) Reset() {
 	*p = Produce{Topics: reuse(p.Topics), partitions: reuse(p.partitions), MaxPartitions: p.MaxPartitions}
 }
 
-// Decode reads the body of a ProduceRequest, what was there before being forgotten. It allocates only while p has
-// not seen as many topics and partitions yet.
+// Decode reads the body of a ProduceRequest as DecodeRequest does, what was there before being forgotten. It allocates
+// only while p has not seen as many topics and partitions yet.
 func (p *Produce) Decode(version int16, body []byte) error {
 	r := Reader{rest: body}
 	p.decode(&r, version)
-	if err := r.Finish(); err != nil {
+	if err := r.Err(); err != nil {
 		p.Reset()
 		return fmt.Errorf("ProduceRequest version %d: %w", version, err)
 	}

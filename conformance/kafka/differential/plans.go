@@ -1,6 +1,7 @@
 package differential
 
 import (
+	"bytes"
 	"maps"
 	"slices"
 
@@ -92,6 +93,7 @@ func (b book) plan(key wire.APIKey, version int16, bad bool, seed uint64) *Seque
 	w.readBack()
 	w.sweepGroups()
 	w.sweep()
+	w.lengthened(key)
 	return q
 }
 
@@ -141,6 +143,19 @@ func (w *world) damaged(key wire.APIKey) {
 		step.Mangle = func(body []byte) []byte { return body[:max(0, len(body)-cut)] }
 		w.add(step)
 		return
+	}
+}
+
+// lengthened puts bytes behind the bodies of some requests of the API, which must not change what becomes of them.
+func (w *world) lengthened(key wire.APIKey) {
+	for i := range w.seq.Steps {
+		step := &w.seq.Steps[i]
+		if step.Key != key || step.Make == nil || step.Mangle != nil || step.Future > 0 || step.Take || w.IntN(8) > 0 {
+			continue
+		}
+		more := bytes.Repeat([]byte{byte(w.IntN(3))}, 1+w.IntN(4))
+		step.What += ", with bytes behind it"
+		step.Mangle = func(body []byte) []byte { return append(body, more...) }
 	}
 }
 

@@ -201,6 +201,32 @@ func TestAConnectionEnds(t *testing.T) {
 }
 
 // half is a message of which the second half is missing.
+// What stands behind the last field of a request is not looked at: librdkafka asks for all topics in this way.
+func TestBytesBehindARequest(t *testing.T) {
+	g := fetchGate(t)
+	ask := g.serve(New(g.o))
+	for _, one := range []struct {
+		request, response wire.Message
+		version           int16
+	}{
+		{&wire.ApiVersionsRequest{}, wire.NewApiVersionsResponse(), 0},
+		{&wire.MetadataRequest{}, wire.NewMetadataResponse(), 13},
+		{&wire.DescribeClusterRequest{}, wire.NewDescribeClusterResponse(), 0},
+		{fetchOf(0, at("t", 1, 0, 0)), wire.NewFetchResponse(), 12},
+		{&wire.ProduceRequest{Acks: 1}, wire.NewProduceResponse(), 9},
+	} {
+		if err := ask(behind{one.request}, one.response, one.version); err != nil {
+			t.Errorf("%s: %v", one.request.Info().Name, err)
+		}
+	}
+}
+
+type behind struct{ wire.Message }
+
+func (b behind) AppendTo(dst []byte, version int16) []byte {
+	return append(b.Message.AppendTo(dst, version), 1, 0, 0)
+}
+
 type half struct{ wire.Message }
 
 func (h half) AppendTo(b []byte, version int16) []byte {

@@ -115,7 +115,7 @@ func answer[M any, P interface {
 }](f func(c *call, request P) wire.Message) handler {
 	return func(t *Table, r *listener.Request) {
 		request := P(new(M))
-		if err := wire.Decode(request, r.Header.Version, r.Body); err != nil {
+		if err := wire.DecodeRequest(request, r.Header.Version, r.Body); err != nil {
 			r.Fail(err)
 			return
 		}
@@ -131,7 +131,7 @@ func blocking[M any, P interface {
 }](f func(c *call, request P) wire.Message) handler {
 	return func(t *Table, r *listener.Request) {
 		request := P(new(M))
-		if err := wire.Decode(request, r.Header.Version, r.Body); err != nil {
+		if err := wire.DecodeRequest(request, r.Header.Version, r.Body); err != nil {
 			r.Fail(err)
 			return
 		}
@@ -159,7 +159,7 @@ func deferred[M any, P interface {
 }](f func(c *call, request P, respond func(wire.Message))) handler {
 	return func(t *Table, r *listener.Request) {
 		request := P(new(M))
-		if err := wire.Decode(request, r.Header.Version, r.Body); err != nil {
+		if err := wire.DecodeRequest(request, r.Header.Version, r.Body); err != nil {
 			r.Fail(err)
 			return
 		}
