@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	confluent "github.com/confluentinc/confluent-kafka-go/v2/kafka"
 	"github.com/millrace-io/millrace/conformance/kafka/oracle"
 	"github.com/millrace-io/millrace/conformance/node"
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -292,6 +293,21 @@ func TestMetadata(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestListing asks for all topics. librdkafka does so in a request that has three bytes behind its last field.
+func TestListing(t *testing.T) {
+	addr := serverWith(t, nil)
+	create(t, addr, 3, []string{"listed"})
+	c, err := confluent.NewAdminClient(&confluent.ConfigMap{"bootstrap.servers": addr})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	all, err := c.GetMetadata(nil, true, 30_000)
+	if err != nil || len(all.Topics["listed"].Partitions) != 3 {
+		t.Errorf("all topics: %v, %v", all, err)
 	}
 }
 
