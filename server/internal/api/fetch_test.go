@@ -201,6 +201,20 @@ func TestAConnectionEnds(t *testing.T) {
 }
 
 // half is a message of which the second half is missing.
+// Who reads the log is told whether another listener would have answered.
+func TestUnanswered(t *testing.T) {
+	table := New(newGate(t).o)
+	for key, want := range map[wire.APIKey]string{
+		wire.KeyBrokerHeartbeat:   "BrokerHeartbeat is not answered on the listener PLAINTEXT",
+		wire.KeyAlterClientQuotas: "AlterClientQuotas is not served in this version",
+		5432:                      "API key 5432 is not served in this version",
+	} {
+		if err := table.unanswered(key, "PLAINTEXT"); kafka.CodeOf(err) != kafka.UnsupportedVersion || *kafka.MessageOf(err) != want {
+			t.Errorf("%v, want %s", err, want)
+		}
+	}
+}
+
 // What stands behind the last field of a request is not looked at: librdkafka asks for all topics in this way.
 func TestBytesBehindARequest(t *testing.T) {
 	g := fetchGate(t)

@@ -280,11 +280,20 @@ func controllerHandlers() map[wire.APIKey]handler {
 	}
 }
 
+// unanswered says why a request ends its connection: a client may have come to the wrong listener, or for what no listener
+// of this version answers.
+func (t *Table) unanswered(key wire.APIKey, listener string) error {
+	if brokerHandlers()[key] == nil && controllerHandlers()[key] == nil {
+		return kafka.UnsupportedVersion.Errorf("%s is not served in this version", key)
+	}
+	return kafka.UnsupportedVersion.Errorf("%s is not answered on the listener %s", key, listener)
+}
+
 // Handle implements listener.Handler.
 func (t *Table) Handle(r *listener.Request) {
 	key := r.Header.Key
 	if key < 0 || int(key) >= len(t.handlers) || t.handlers[key] == nil {
-		r.Fail(kafka.UnsupportedVersion.Errorf("%s is not answered on the listener %s", key, r.Conn.Listener))
+		r.Fail(t.unanswered(key, r.Conn.Listener))
 		return
 	}
 	if !r.Conn.Worked && !asksTheWay(key) {
