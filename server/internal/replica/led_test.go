@@ -2,6 +2,8 @@ package replica
 
 import (
 	"fmt"
+	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 
@@ -11,11 +13,27 @@ import (
 	"github.com/millrace-io/millrace/server/internal/vfs"
 )
 
-// committed collects what done functions were told.
-type committed []string
+// committed collects what done functions were told. Those of different rounds are told side by side.
+type committed struct {
+	mu   sync.Mutex
+	told []string
+}
 
 func (c *committed) done(name string) func(error) {
-	return func(err error) { *c = append(*c, fmt.Sprintf("%s: %v", name, kafka.CodeOf(err))) }
+	return func(err error) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.told = append(c.told, fmt.Sprintf("%s: %v", name, kafka.CodeOf(err)))
+	}
+}
+
+// take returns what was told since the last time, in the order of the alphabet.
+func (c *committed) take() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	told := slices.Sorted(slices.Values(c.told))
+	c.told = nil
+	return told
 }
 
 func TestALedPartition(t *testing.T) {
@@ -41,10 +59,9 @@ func TestALedPartition(t *testing.T) {
 		}
 		led.Await(4, told.done("await 4"))
 		synctest.Wait()
-		check(t, "committed", told, []string{"batch 0: NONE", "batch 1: NONE", "await 4: NONE"})
-		told = nil
+		check(t, "committed", told.take(), []string{"await 4: NONE", "batch 0: NONE", "batch 1: NONE"})
 		led.Await(4, told.done("await 4"))
-		check(t, "at once", told, []string{"await 4: NONE"})
+		check(t, "at once", told.take(), []string{"await 4: NONE"})
 
 		start, end := led.Bounds()
 		check(t, "bounds", []int64{start, end}, []int64{0, 4})
@@ -64,12 +81,11 @@ func TestALedPartition(t *testing.T) {
 		check(t, "the largest batch as the topic says now", led.MaxBatchBytes(), 5000)
 
 		// The same node leads again, in another epoch: the old leadership writes nothing any more, and who waits is told.
-		told = nil
 		led.Await(9, told.done("await 9"))
 		n.apply(partitionRecord(idT, 0, 2, 1))
 		_, err = led.Append(batchOf("c"), told.done("late"))
 		check(t, "an append of an old leadership", kafka.CodeOf(err), kafka.NotLeaderOrFollower)
 		n.apply(removeTopic(idT))
-		check(t, "who waits is told", told, []string{"await 9: UNKNOWN_TOPIC_OR_PARTITION"})
+		check(t, "who waits is told", told.take(), []string{"await 9: UNKNOWN_TOPIC_OR_PARTITION"})
 	})
 }
