@@ -305,6 +305,16 @@ func TestTopicsAreMadeByTheFirstWriter(t *testing.T) {
 		t.Fatalf("%+v, %v", response, err)
 	}
 
+	// Who asks for a topic is told of it at once: some clients take a topic that is not there yet for one without partitions.
+	for i := range 20 {
+		topic.Topic = kmsg.StringPtr(fmt.Sprint("asked-", i))
+		request.Topics, request.AllowAutoTopicCreation = []kmsg.MetadataRequestTopic{topic, topic}, true
+		response, err := request.RequestWith(ctx, client)
+		if err != nil || len(response.Topics) != 1 || response.Topics[0].ErrorCode != 0 || len(response.Topics[0].Partitions) != 2 || response.Topics[0].Partitions[0].Leader < 0 {
+			t.Fatalf("%+v, %v", response, err)
+		}
+	}
+
 	// The topic of the groups has its own settings, whoever names it first.
 	topic.Topic = kmsg.StringPtr("__consumer_offsets")
 	request.Topics, request.AllowAutoTopicCreation = []kmsg.MetadataRequestTopic{topic}, true

@@ -67,7 +67,7 @@ var metadataValid = []move{
 		}})
 	},
 	func(w *world) { // created by being asked for
-		name := w.name()
+		name := w.name() + "-asked"
 		w.topics = append(w.topics, &topic{name: name, partitions: make([]partition, 1)})
 		w.metadata(func(s *Side, m *wire.MetadataRequest) { m.Topics, m.AllowAutoTopicCreation = named(name), true })
 		if w.seq.API != wire.KeyMetadata {

@@ -1,6 +1,8 @@
 package api
 
 import (
+	"slices"
+
 	"github.com/millrace-io/millrace/config"
 	"github.com/millrace-io/millrace/internal/wire"
 	"github.com/millrace-io/millrace/kafka"
@@ -13,9 +15,10 @@ import (
 //	topics         null (in version 0: none) asks for all, otherwise by name; from version 12 on by id, and then names
 //	               beside ids are not looked at
 //	auto creation  a topic that is asked for by name and does not exist is created when the request (always before
-//	               version 4) and auto.create.topics.enable allow it. As in Kafka, the answer does not wait: it says
-//	               UNKNOWN_TOPIC_OR_PARTITION, and the client asks again. Of the internal topics that of the groups
-//	               is created so, too.
+//	               version 4) and auto.create.topics.enable allow it. Kafka's answer does not wait and says
+//	               UNKNOWN_TOPIC_OR_PARTITION; there are clients that take this for a topic without partitions, and
+//	               never look again when it is there a moment later. So the answer waits, for a second at the most,
+//	               and has the topic. Of the internal topics that of the groups is created so, too, without a wait.
 //	version 0      tells only of replicas whose brokers are there, since its clients cannot do with others
 
 func describeMetadata(c *call, request *wire.MetadataRequest) wire.Message {
@@ -76,7 +79,18 @@ func describeMetadata(c *call, request *wire.MetadataRequest) wire.Message {
 			response.Topics = append(response.Topics, c.topicByName(asked.name, request, &create))
 		}
 	}
-	c.autoCreate(create)
+	if len(create) > 0 {
+		c.autoCreate(create)
+		for i := range response.Topics {
+			to := &response.Topics[i]
+			if to.Name == nil || !slices.Contains(create, *to.Name) {
+				continue
+			}
+			if t := c.image.Topic(*to.Name); t != nil {
+				*to = c.topicMetadata(t, request)
+			}
+		}
+	}
 	return response
 }
 
