@@ -83,6 +83,9 @@ func (s scenario) run(t *testing.T, at place, on side, prefix string) []result {
 		if c.tool == "kafka-topics" && r.code == 0 && slices.Contains(args, "--delete") {
 			awaitGone(t, at.broker, args[slices.Index(args, "--topic")+1])
 		}
+		if c.tool == "kafka-configs" && r.code == 0 && slices.Contains(args, "--alter") {
+			awaitCaughtUp(t, at.broker)
+		}
 	}
 	return results
 }
@@ -112,6 +115,38 @@ func awaitGone(t *testing.T, broker, names string) {
 		}
 		if time.Now().After(deadline) {
 			t.Fatalf("%s is still there a minute after it was deleted", names)
+		}
+	}
+}
+
+// awaitCaughtUp waits until a broker has applied what the controller has committed: a change of settings is answered before
+// Kafka's broker has learned of it, and one that is asked at once still shows what was.
+func awaitCaughtUp(t *testing.T, broker string) {
+	t.Helper()
+	c, err := socket.Dial(broker, 10*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	ask := func(request, answer wire.Message, version int16) {
+		if err := c.Call(request, answer, version, 20*time.Second); err != nil {
+			t.Fatal(err)
+		}
+	}
+	committed, applied := wire.NewDescribeQuorumResponse(), wire.NewApiVersionsResponse()
+	quorum := wire.NewDescribeQuorumRequest()
+	quorum.Topics = []wire.DescribeQuorumRequestTopics{{TopicName: "__cluster_metadata", Partitions: []wire.DescribeQuorumRequestPartitions{{}}}}
+	ask(quorum, committed, 2)
+	versions := wire.NewApiVersionsRequest()
+	versions.ClientSoftwareName, versions.ClientSoftwareVersion = "tools", "1"
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) { // a broker tells of no change by itself
+		ask(versions, applied, 3)
+		// The epoch of the features is the offset of the newest record that the broker has applied.
+		if applied.FinalizedFeaturesEpoch >= committed.Topics[0].Partitions[0].HighWatermark-1 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the broker has not applied a change of settings within a minute")
 		}
 	}
 }
