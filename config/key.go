@@ -68,11 +68,14 @@ type Update int8
 const (
 	ReadOnly    Update = iota // only by a restart
 	PerBroker                 // dynamically, for one broker
+	PerListener               // dynamically, for one listener of one broker: as listener.name.NAME.KEY
 	ClusterWide               // dynamically, for one broker or as the default of all
 )
 
 // String returns the mode as Kafka's documentation writes it.
-func (u Update) String() string { return [...]string{"read-only", "per-broker", "cluster-wide"}[u] }
+func (u Update) String() string {
+	return [...]string{"read-only", "per-broker", "per-listener", "cluster-wide"}[u]
+}
 
 // Synonym names a broker key that gives a key its default, and what turns its value into the unit of the key.
 type Synonym struct {
@@ -106,10 +109,11 @@ type Key struct {
 	// Synonyms are the broker keys that give this key its default, the first that is set wins. A broker key
 	// that belongs to a family (log.retention.ms, .minutes, .hours) lists the family, itself first.
 	Synonyms []Synonym
-	// Owner is empty when the key acts. Otherwise it names the capability that will act on it later: the
-	// value is checked, stored and described, and has no effect yet.
+	// Owner is empty when the key acts. Otherwise it names the capability that will act on it later, or why none
+	// will: the value is checked, stored and described, and has no effect yet.
 	Owner string
-	// Internal keys are Kafka's own testing aids: accepted, but left out of documentation and descriptions.
+	// Internal keys are Kafka's own testing aids: accepted, but left out of documentation, and described only where a
+	// layer sets them.
 	Internal bool
 	// OnlySet keys, such as those of a single listener, are described only where a layer sets them.
 	OnlySet bool

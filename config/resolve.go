@@ -1,6 +1,10 @@
 package config
 
-import "strconv"
+import (
+	"maps"
+	"slices"
+	"strconv"
+)
 
 // Source says which layer a value came from. The numbers are those of DescribeConfigs.
 type Source int8
@@ -127,16 +131,32 @@ func (t *Table) Resolve(name string, broker *Table, layers ...Layer) (Entry, boo
 	return k.resolve(cmpOr(broker, t), layers), true
 }
 
-// ResolveAll returns the entries of all keys that are not internal, by name, those of OnlySet where they are set.
+// ResolveAll returns the entries of all keys by name, those that are internal or OnlySet where they are set.
 func (t *Table) ResolveAll(broker *Table, layers ...Layer) []Entry {
 	entries := make([]Entry, 0, len(t.keys))
 	for _, k := range t.keys {
-		if k.Internal {
-			continue
-		}
-		if e := k.resolve(cmpOr(broker, t), layers); !k.OnlySet || !e.Default {
+		if e := k.resolve(cmpOr(broker, t), layers); !k.OnlySet && !k.Internal || !e.Default {
 			entries = append(entries, e)
 		}
+	}
+	return entries
+}
+
+// ResolveUndeclared returns the entries of what the layers set under names that the table does not declare, by name. declare
+// says what is known of such a key.
+func (t *Table) ResolveUndeclared(declare func(name string) Key, layers ...Layer) []Entry {
+	names := make(map[string]bool)
+	for _, l := range layers {
+		for name := range l.Values {
+			if _, declared := t.Lookup(name); !declared {
+				names[name] = true
+			}
+		}
+	}
+	var entries []Entry
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		k := declare(name)
+		entries = append(entries, k.resolve(t, layers))
 	}
 	return entries
 }

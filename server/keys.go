@@ -1,9 +1,7 @@
 package server
 
 import (
-	_ "embed"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/millrace-io/millrace/config"
@@ -63,14 +61,19 @@ func keys() []config.Key {
 	}
 }
 
-// brokerTable joins the broker keys of every room, and those of the listeners of these names. A key that two rooms name is
-// described by the one on the higher floor.
+// brokerTable joins the broker keys of every room, those of the listeners of these names, and those of Kafka that do not act.
+// A key that two rooms name is described by the one on the higher floor.
 func brokerTable(listeners ...string) *config.Table {
+	return join(append(brokerKeys(listeners...), inertKeys())...)
+}
+
+// brokerKeys are those of every room, and those of the listeners of these names.
+func brokerKeys(listeners ...string) [][]config.Key {
 	var ofListeners []config.Key
 	for _, name := range listeners {
 		ofListeners = append(ofListeners, listener.KeysOf(name)...)
 	}
-	return join(ofListeners, keys(), broker.BrokerKeys(), api.BrokerKeys(), listener.BrokerKeys(), controller.BrokerKeys(), group.BrokerKeys(), replica.BrokerKeys(), quorum.BrokerKeys(), commitlog.BrokerKeys())
+	return [][]config.Key{ofListeners, keys(), broker.BrokerKeys(), api.BrokerKeys(), listener.BrokerKeys(), controller.BrokerKeys(), group.BrokerKeys(), replica.BrokerKeys(), quorum.BrokerKeys(), commitlog.BrokerKeys()}
 }
 
 // topicTable joins the topic keys of every room.
@@ -80,8 +83,11 @@ func topicTable() *config.Table {
 
 // join makes one table of the rooms' keys, the highest floor first.
 func join(rooms ...[]config.Key) *config.Table {
-	var all []config.Key
-	seen := make(map[string]bool)
+	n := 0
+	for _, room := range rooms {
+		n += len(room)
+	}
+	all, seen := make([]config.Key, 0, n), make(map[string]bool, n)
 	for _, room := range rooms {
 		for _, k := range room {
 			if !seen[k.Name] {
@@ -93,62 +99,19 @@ func join(rooms ...[]config.Key) *config.Table {
 	return config.NewTable(all...)
 }
 
-// kafkaKeys is the list of all keys that Kafka knows, read only when a file has one that no room declares.
-//
-//go:embed kafka_keys.tsv
-var kafkaKeys string
-
-// fates says in words why a key of Kafka does nothing here.
-var fates = map[string]string{
-	"-":              "has no counterpart here",
-	"threads":        "sizes thread pools; goroutines need none",
-	"java":           "belongs to the JVM",
-	"zookeeper":      "belonged to ZooKeeper",
-	"removed":        "was removed from Kafka itself",
-	"clusters":       "acts with several nodes",
-	"groups":         "acts with consumer groups",
-	"transactions":   "acts with transactions",
-	"share-groups":   "acts with share groups",
-	"streams-groups": "acts with streams groups",
-	"tiering":        "acts with tiered storage",
-	"compaction":     "acts with compaction",
-	"quotas":         "acts with quotas",
-	"security":       "acts with encryption and authentication",
-	"telemetry":      "acts with client telemetry",
-}
-
-// refused is the fate of keys that are an error when set, since a node that ignored them would let through
-// what they are there to stop.
-const refused = "refused"
-
-// knownKeys parses kafka_keys.tsv.
-func knownKeys() *config.Table {
-	types := map[string]config.Type{"boolean": config.Bool, "int": config.Int, "short": config.Short, "long": config.Long,
-		"double": config.Double, "list": config.List, "class": config.Class, "password": config.Password}
-	var known []config.Key
-	for line := range strings.Lines(kafkaKeys) {
-		if line[0] == '#' {
-			continue
-		}
-		cells := strings.Split(strings.TrimSpace(line), "\t")
-		k := config.Key{Name: cells[0], Type: config.String, Owner: cells[2]}
-		if t, ok := types[cells[1]]; ok {
-			k.Type = t
-		}
-		known = append(known, k)
-	}
-	return config.NewTable(known...)
-}
-
-// prefixes of keys that belong to plug-ins or to one listener.
-var prefixes = []string{"listener.name.", "remote.log.metadata.", "rlmm.config.", "rsm.config."}
-
-// checkKeys judges the properties against the keys that act and, for the rest, against those that Kafka knows.
-// It returns what was accepted without effect, and the error of the first line that is wrong.
-func checkKeys(acting *config.Table, properties config.Properties) (inert []string, err error) {
-	var known *config.Table
+// checkKeys judges the properties against the keys of the table and, for the rest, against those that stand in files although
+// no broker declares them. It returns what was accepted without effect, and the error of the first line that is wrong.
+func checkKeys(table *config.Table, properties config.Properties) (inert []string, err error) {
+	var stray map[string]string
 	for _, p := range properties.All() {
-		if k, ok := acting.Lookup(p.Key); ok {
+		k, declared := table.Lookup(p.Key)
+		if declared && k.Owner == refused {
+			if strings.TrimSpace(p.Value) == "" {
+				continue
+			}
+			return nil, lineError(p, fmt.Errorf("%s cannot be obeyed: it %s; remove it", p.Key, reason(refused)))
+		}
+		if declared {
 			if err := k.Check(p.Value); err != nil {
 				return nil, lineError(p, err)
 			}
@@ -157,70 +120,28 @@ func checkKeys(acting *config.Table, properties config.Properties) (inert []stri
 			}
 			continue
 		}
-		if known == nil {
-			known = knownKeys()
+		if stray == nil {
+			stray = strayKeys()
 		}
-		k, ok := known.Lookup(p.Key)
-		switch {
-		case ok && k.Owner == refused:
-			if strings.TrimSpace(p.Value) == "" {
-				continue
-			}
-			return nil, lineError(p, fmt.Errorf("%s cannot be obeyed: it names Java code, and a node that ignored it would let through what it is there to stop; remove it", p.Key))
-		case ok:
-			if err := k.Check(p.Value); err != nil {
-				return nil, lineError(p, err)
-			}
-			inert = append(inert, p.Key)
-		case slices.ContainsFunc(prefixes, func(prefix string) bool { return strings.HasPrefix(p.Key, prefix) }):
-			inert = append(inert, p.Key)
-		default:
-			return nil, lineError(p, nearest(p.Key, acting, known))
+		_, known := stray[p.Key]
+		if _, prefixed := prefixOf(p.Key); !known && !prefixed {
+			return nil, lineError(p, nearest(p.Key, table, stray))
 		}
+		inert = append(inert, p.Key)
 	}
 	return inert, nil
 }
 
 // nearest is the error for a name that nobody knows, with the name that was most likely meant.
-func nearest(name string, acting, known *config.Table) error {
+func nearest(name string, table *config.Table, stray map[string]string) error {
 	var all []config.Key
-	for k := range acting.All() {
+	for k := range table.All() {
 		all = append(all, *k)
 	}
-	for k := range known.All() {
-		if _, twice := acting.Lookup(k.Name); !twice {
-			all = append(all, *k)
-		}
+	for name := range stray {
+		all = append(all, config.Key{Name: name})
 	}
 	return config.NewTable(all...).Unknown(name)
-}
-
-// inertWarning is the one line that says what was accepted without effect, grouped by why.
-func inertWarning(inert []string) string {
-	known := knownKeys()
-	byFate := make(map[string][]string)
-	for _, name := range inert {
-		fate := "-"
-		if k, ok := known.Lookup(name); ok {
-			fate = k.Owner
-		}
-		byFate[fate] = append(byFate[fate], name)
-	}
-	var order []string
-	for fate := range byFate {
-		order = append(order, fate)
-	}
-	slices.Sort(order)
-	var b strings.Builder
-	b.WriteString("accepted, without an effect in this version: ")
-	for i, fate := range order {
-		if i > 0 {
-			b.WriteString("; ")
-		}
-		slices.Sort(byFate[fate])
-		fmt.Fprintf(&b, "%s (%s)", strings.Join(byFate[fate], ", "), fates[fate])
-	}
-	return b.String()
 }
 
 // lineError puts where a property stands before what is wrong with it.

@@ -108,7 +108,7 @@ func (s *Server) Start(ctx context.Context) error {
 
 	begun := time.Now()
 	if len(s.cfg.Inert) > 0 {
-		s.log.Warn(inertWarning(s.cfg.Inert))
+		s.log.Warn(inertWarning(s.cfg.values.table, s.cfg.Inert))
 	}
 	if err := s.bringUp(ctx); err != nil {
 		if ctx.Err() == nil {

@@ -78,6 +78,24 @@ var describeConfigsValid = []move{
 		w.describeConfigs(func(r *wire.DescribeConfigsRequest) { r.IncludeSynonyms = true }, resource(kafka.ResourceGroup, g, "consumer.session.timeout.ms"))
 		w.incremental(kafka.ResourceGroup, g, false, change{1, "consumer.session.timeout.ms", nil})
 	},
+	func(w *world) { // settings that do nothing in Millrace, of all brokers and of one; some are there only where they are set
+		for _, kv := range [][3]string{{"log.cleaner.backoff.ms", "20000", "30000"}, {"log.cleaner.io.max.bytes.per.second", "1000000.0", ""}, {"errors.deadletterqueue.topic.name.prefix", "dead.", ""}, {"leader.replication.throttled.rate", "5000000", "4000000"},
+			{"group.share.assignor.offload.enable", "false", ""}, {"group.share.assignment.interval.ms", "2000", "3000"}} {
+			undo := w.setOnBrokers(kv[0], kv[1], kv[2])
+			w.describeConfigs(func(r *wire.DescribeConfigsRequest) { r.IncludeSynonyms = true }, resource(kafka.ResourceBroker, "1", kv[0]), resource(kafka.ResourceBroker, ""), resource(kafka.ResourceGroup, "a-group"))
+			undo()
+			w.describeConfigs(func(r *wire.DescribeConfigsRequest) { r.IncludeSynonyms = true }, resource(kafka.ResourceBroker, "1", kv[0]), resource(kafka.ResourceBroker, ""))
+		}
+	},
+	func(w *world) { // secrets, settings of a listener, and what no broker knows
+		for _, key := range []string{"sasl.jaas.config", "listener.name.inside.ssl.truststore.location", "listener.name.inside.scram-sha-256.sasl.jaas.config", "listener.name.inside.sasl.kerberos.kinit.cmd", "some.plugins.key", "host.name"} {
+			w.incremental(kafka.ResourceBroker, "1", false, set(key, "x"))
+			w.add(Step{What: "await the key", Settle: describedOn("1", key, true)})
+			w.describeConfigs(func(r *wire.DescribeConfigsRequest) { r.IncludeSynonyms = true }, resource(kafka.ResourceBroker, "1", key))
+			w.incremental(kafka.ResourceBroker, "1", false, change{1, key, nil})
+			w.add(Step{What: "await its end", Settle: describedOn("1", key, false)})
+		}
+	},
 	func(w *world) { // no keys, and the empty list of them
 		name := w.topic().name
 		w.describeConfigs(nil, wire.DescribeConfigsRequestResources{ResourceType: int8(kafka.ResourceTopic), ResourceName: name, ConfigurationKeys: []string{}})
@@ -288,6 +306,11 @@ var alterConfigsBad = []move{
 		w.alterConfigs(kafka.ResourceClientMetrics, "m", true, set("retention.ms", "1"))
 		w.alterConfigs(kafka.ResourceClientMetrics, "", true, set("interval.ms", "1000"))
 	},
+	func(w *world) { // settings of brokers that do nothing in Millrace
+		for _, kv := range [][2]string{{"log.cleaner.backoff.ms", "5000"}, {"log.cleaner.threads", "x"}, {"log.cleaner.enable", "false"}, {"ssl.key.password", "x"}, {"ssl.client.auth", "required"}} {
+			w.alterConfigs(kafka.ResourceBroker, [...]string{"1", ""}[w.IntN(2)], true, set(kv[0], kv[1]))
+		}
+	},
 	func(w *world) { // names of brokers
 		for _, name := range []string{"-1", "01", " 1", "1.0", "99999999999"} {
 			w.alterConfigs(kafka.ResourceBroker, name, true, set("log.retention.ms", "100"))
@@ -454,6 +477,14 @@ var incrementalBad = []move{
 		}
 		w.incremental(kafka.ResourceBroker, "1", true, set("num.partitions", "2"))
 		w.incremental(kafka.ResourceBroker, "1", true, change{1, "node.id", nil})
+	},
+	func(w *world) { // settings that do nothing in Millrace: their form is looked at all the same
+		for _, kv := range [][2]string{{"log.cleaner.threads", "x"}, {"log.cleaner.threads", "-1"}, {"log.cleaner.backoff.ms", "1.5"}, {"log.cleaner.io.buffer.load.factor", "much"}, {"leader.replication.throttled.rate", "-1"}, {"log.cleaner.enable", "false"},
+			{"group.coordinator.threads", "5"}, {"ssl.client.auth", "maybe"}, {"ssl.enabled.protocols", "a,a"}, {"ssl.keystore.password", "x"}, {"authorizer.class.name", "a.B"}, {"follower.fetch.last.tiered.offset.enable", "maybe"}} {
+			w.incremental(kafka.ResourceBroker, [...]string{"1", ""}[w.IntN(2)], true, set(kv[0], kv[1]))
+		}
+		w.incremental(kafka.ResourceBroker, "", true, set("ssl.client.auth", "none"))
+		w.incremental(kafka.ResourceBroker, "1", true, change{2, "num.io.threads", ptr("1")}, change{3, "metric.reporters", ptr("a.B")})
 	},
 	func(w *world) { // subscriptions
 		for _, kv := range [][2]string{{"interval.ms", "99"}, {"interval.ms", "x"}, {"match", "client_id"}, {"match", "no_such=1"}, {"match", "client_id=["}, {"metrics", ""}, {"no.such.key", "1"}} {

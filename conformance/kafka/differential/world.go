@@ -301,6 +301,25 @@ func configuredOn(kind kafka.ResourceType, name, key, value string) func(s *Side
 	}
 }
 
+// describedOn waits until a broker lists a setting, or does not.
+func describedOn(name, key string, want bool) func(s *Side) (bool, error) {
+	return func(s *Side) (bool, error) {
+		r := wire.NewDescribeConfigsRequest()
+		r.Resources = []wire.DescribeConfigsRequestResources{{ResourceType: int8(kafka.ResourceBroker), ResourceName: name}}
+		reply, err := s.call(r, wire.KeyDescribeConfigs, 4)
+		if err != nil {
+			return false, err
+		}
+		for _, c := range reply.(*wire.DescribeConfigsResponse).Results[0].Configs {
+			if c.Name == key {
+				// A key with a default is always listed.
+				return want == (c.ConfigSource != 5), nil
+			}
+		}
+		return !want, nil
+	}
+}
+
 // unconfigured waits until the broker shows neither of two values for one of its settings.
 func unconfigured(key, one, other string) func(s *Side) (bool, error) {
 	return func(s *Side) (bool, error) {

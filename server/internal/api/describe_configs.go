@@ -4,15 +4,17 @@ import (
 	"log/slog"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/millrace-io/millrace/config"
 	"github.com/millrace-io/millrace/internal/wire"
 	"github.com/millrace-io/millrace/kafka"
+	"github.com/millrace-io/millrace/server/internal/listener"
 )
 
 // DescribeConfigs, versions 1 to 4: the effective settings of topics, brokers ("" is the default of all), groups and
 // client-metrics subscriptions, with where they come from; with synonyms, and from version 3 on documentation and types,
-// when asked. It lists what acts. Any broker answers for topics; for a broker only itself does. The empty list of keys
+// when asked. Of a broker it lists the keys of Kafka that do nothing here, too, and what is set that nobody declares. Any broker answers for topics; for a broker only itself does. The empty list of keys
 // means all of them, as none does, and a message is there, if empty, where nothing is wrong.
 func describeConfigs(c *call, request *wire.DescribeConfigsRequest) wire.Message {
 	response := wire.NewDescribeConfigsResponse()
@@ -55,9 +57,10 @@ func (c *call) configsOf(kind kafka.ResourceType, name string) ([]config.Entry, 
 			return nil, kafka.ClusterAuthorizationFailed.Errorf("not authorized to describe the settings of brokers")
 		}
 		if name == "" {
-			var set []config.Entry // of the default of all brokers only what is set is shown
-			for _, e := range o.BrokerConfigs.ResolveAll(nil, config.Layer{Source: config.SourceDynamicDefaultBroker, Values: c.image.Config(kind, "")}) {
+			var set []config.Entry // of the default of all brokers only what is set is shown, and as it was set
+			for _, e := range c.ofBroker(config.Layer{Source: config.SourceDynamicDefaultBroker, Values: c.image.Config(kind, "")}) {
 				if !e.Default {
+					e.Value = e.Synonyms[0].Value
 					set = append(set, e)
 				}
 			}
@@ -70,12 +73,18 @@ func (c *call) configsOf(kind kafka.ResourceType, name string) ([]config.Entry, 
 		if int32(id) != o.NodeID {
 			return nil, kafka.InvalidRequest.Errorf("the settings of broker %d are asked of broker %d", id, o.NodeID)
 		}
-		return o.BrokerConfigs.ResolveAll(nil, c.brokerLayers()...), nil
+		return c.ofBroker(c.brokerLayers()...), nil
 	case kafka.ResourceGroup:
 		if name == "" {
 			return nil, kafka.InvalidRequest.Errorf("the group has no name")
 		}
-		return o.GroupConfigs.ResolveAll(o.BrokerConfigs, append([]config.Layer{{Source: config.SourceGroup, Values: c.image.Config(kind, name)}}, c.brokerLayers()...)...), nil
+		entries := o.GroupConfigs.ResolveAll(o.BrokerConfigs, append([]config.Layer{{Source: config.SourceGroup, Values: c.image.Config(kind, name)}}, c.brokerLayers()...)...)
+		for i := range entries { // unlike a topic's, a group's key that no broker's stands behind lists its own default
+			if e := &entries[i]; len(e.Key.Synonyms) == 0 && e.Key.Default != nil {
+				e.Synonyms = append(e.Synonyms, config.SynonymEntry{Name: e.Key.Name, Value: e.Key.Default, Source: config.SourceDefault})
+			}
+		}
+		return entries, nil
 	case kafka.ResourceClientMetrics:
 		if name == "" {
 			return nil, kafka.InvalidRequest.Errorf("the client metrics subscription has no name")
@@ -88,6 +97,30 @@ func (c *call) configsOf(kind kafka.ResourceType, name string) ([]config.Entry, 
 		return []config.Entry{c.logLevel()}, nil
 	}
 	return nil, kafka.InvalidRequest.Errorf("unsupported resource type: %s", kind)
+}
+
+// ofBroker resolves all keys of brokers, and what the layers set that no room declares: of that no value is shown, which may be
+// a secret, unless it is a declared key of one listener or one of its mechanisms.
+func (c *call) ofBroker(layers ...config.Layer) []config.Entry {
+	table := c.t.o.BrokerConfigs
+	entries := append(table.ResolveAll(nil, layers...), table.ResolveUndeclared(func(name string) config.Key {
+		k := config.Key{Name: name, Sensitive: true}
+		of, ofListener := listener.BaseKey(name)
+		if !ofListener {
+			return k
+		}
+		_, ofMechanism, _ := strings.Cut(of, ".")
+		for _, base := range []string{of, ofMechanism} {
+			if declared, ok := table.Lookup(base); ok {
+				k.Type, k.Sensitive, k.Valid = declared.Type, declared.Hidden(), declared.Valid
+				k.Synonyms = []config.Synonym{{Name: name}, {Name: base}}
+				break
+			}
+		}
+		return k
+	}, layers...)...)
+	slices.SortFunc(entries, func(a, b config.Entry) int { return strings.Compare(a.Key.Name, b.Key.Name) })
+	return entries
 }
 
 // onlySet leaves the defaults out of the synonyms: behind these resources stands no broker.
@@ -129,7 +162,7 @@ func shownConfig(e config.Entry, kind kafka.ResourceType, request *wire.Describe
 			one.Synonyms = append(one.Synonyms, wire.DescribeConfigsResponseSynonyms{Name: s.Name, Value: s.Value, Source: int8(s.Source)})
 		}
 	}
-	if request.IncludeDocumentation {
+	if request.IncludeDocumentation && e.Key.Doc != "" {
 		one.Documentation = &e.Key.Doc
 	}
 	return one

@@ -98,9 +98,9 @@ BROKER "": NONE
 		{kafka.ResourceBrokerLogger, "", nil, "\nBROKER_LOGGER \"\": INVALID_REQUEST, because\n"},
 		{kafka.ResourceGroup, "g", nil, `
 GROUP "g": NONE
-  consumer.session.timeout.ms="50000" source 8 < consumer.session.timeout.ms="50000" 8
+  consumer.session.timeout.ms="50000" source 8 < consumer.session.timeout.ms="50000" 8 < consumer.session.timeout.ms="45000" 5
 `},
-		{kafka.ResourceGroup, "unheard of", nil, "\nGROUP \"unheard of\": NONE\n  consumer.session.timeout.ms=\"45000\" source 5\n"},
+		{kafka.ResourceGroup, "unheard of", nil, "\nGROUP \"unheard of\": NONE\n  consumer.session.timeout.ms=\"45000\" source 5 < consumer.session.timeout.ms=\"45000\" 5\n"},
 		{kafka.ResourceGroup, "", nil, "\nGROUP \"\": INVALID_REQUEST, because\n"},
 		{kafka.ResourceClientMetrics, "m", nil, `
 CLIENT_METRICS "m": NONE

@@ -376,6 +376,8 @@ func (v *view) checkBrokerConfigs(caller Caller, name string, old, wanted map[st
 		switch {
 		case k.Update == config.ReadOnly:
 			return kafka.InvalidRequest.Errorf("%s cannot be changed while the server runs", key)
+		case k.Update == config.PerListener:
+			return kafka.InvalidRequest.Errorf("%s is set for each listener by itself: listener.name.NAME.%s", key, key)
 		case k.Update == config.PerBroker && name == "":
 			return kafka.InvalidRequest.Errorf("%s is set for each broker by itself; name a broker", key)
 		}

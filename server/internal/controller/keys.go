@@ -74,6 +74,11 @@ func GroupKeys() []config.Key {
 	flag := func(name, value, owner, doc string) config.Key {
 		return config.Key{Name: name, Type: config.Bool, Default: config.Value(value), Importance: config.Medium, Owner: owner, Doc: doc}
 	}
+	offload := func(kind, owner string) config.Key {
+		k := flag(kind+".assignor.offload.enable", "true", owner, "Whether assignments are computed off the coordinator's loop.")
+		k.Internal, k.Synonyms = true, []config.Synonym{{Name: "group." + k.Name}}
+		return k
+	}
 	internal := func(k config.Key) config.Key { k.Internal = true; return k }
 	reset := config.Func("[latest, earliest, by_duration:PnDTnHnMn.nS]", func(value string) error {
 		if durationPattern.MatchString(value) && value[len(value)-1] != 'P' && value[len(value)-1] != 'T' {
@@ -86,14 +91,14 @@ func GroupKeys() []config.Key {
 	longNumber.Type = config.Long
 	return []config.Key{
 		number("consumer.assignment.interval.ms", "1000", 0, consumer, "How many milliseconds lie at least between two assignments of a consumer group."),
-		internal(flag("consumer.assignor.offload.enable", "true", consumer, "Whether assignments are computed off the coordinator's loop.")),
+		offload("consumer", consumer),
 		number("consumer.heartbeat.interval.ms", "5000", 1, consumer, "How often in milliseconds members of a consumer group send heartbeats."),
 		number("consumer.session.timeout.ms", "45000", 1, consumer, "For how many milliseconds a member of a consumer group may be silent before it is taken for dead."),
 		flag("errors.deadletterqueue.copy.record.enable", "false", share, "Whether the dead-letter queue gets the whole record, not its position alone."),
 		{Name: "errors.deadletterqueue.topic.name", Type: config.String, Default: config.Value(""), Importance: config.Medium, Owner: share,
 			Doc: "The topic that takes the records which a share group could not process; empty for none."},
 		number("share.assignment.interval.ms", "1000", 0, share, "How many milliseconds lie at least between two assignments of a share group."),
-		internal(flag("share.assignor.offload.enable", "true", share, "Whether assignments are computed off the coordinator's loop.")),
+		offload("share", share),
 		{Name: "share.auto.offset.reset", Type: config.String, Default: config.Value("latest"), Valid: reset, Importance: config.Medium, Owner: share,
 			Doc: "Where a share group begins in a partition that it never read: at the end, at the beginning, or so far back in time."},
 		number("share.delivery.count.limit", "5", 2, share, "How often a record is delivered before it is given up."),
@@ -106,14 +111,14 @@ func GroupKeys() []config.Key {
 		number("share.session.timeout.ms", "45000", 1, share, "For how many milliseconds a member of a share group may be silent before it is taken for dead."),
 		internal(longNumber),
 		number("streams.assignment.interval.ms", "1000", 0, streams, "How many milliseconds lie at least between two assignments of a streams group."),
-		{Name: "streams.assignor.name", Type: config.String, Default: config.Value("sticky"), Importance: config.Medium, Owner: streams,
+		{Name: "streams.assignor.name", Type: config.String, Default: config.Value("sticky"), Importance: config.Medium, Owner: streams, Synonyms: []config.Synonym{{Name: "group.streams.assignors"}},
 			Doc: "The task assignor of a streams group; the brokers' first one where it is not set."},
-		internal(flag("streams.assignor.offload.enable", "true", streams, "Whether assignments are computed off the coordinator's loop.")),
+		offload("streams", streams),
 		number("streams.heartbeat.interval.ms", "5000", 1, streams, "How often in milliseconds members of a streams group send heartbeats."),
 		number("streams.initial.rebalance.delay.ms", "3000", 0, streams, "For how many milliseconds a new streams group waits for more members before its first assignment."),
 		number("streams.num.standby.replicas", "0", 0, streams, "How many standby copies of a task's state are kept."),
 		internal(number("streams.num.warmup.replicas", "2", 0, streams, "How many tasks may warm up elsewhere before they move.")),
-		{Name: "streams.rack.aware.assignment.tags", Type: config.List, Default: config.Value(""), Valid: tags, Importance: config.Low, Owner: streams,
+		{Name: "streams.rack.aware.assignment.tags", Type: config.List, Default: config.Value(""), Valid: tags, Importance: config.Low, Owner: streams, Synonyms: []config.Synonym{{Name: "group.streams.rack.aware.assignment.tags"}},
 			Doc: "The client tags over whose values standby tasks are spread."},
 		number("streams.session.timeout.ms", "45000", 1, streams, "For how many milliseconds a member of a streams group may be silent before it is taken for dead."),
 		internal(number("streams.task.offset.interval.ms", "60000", 1, streams, "How often in milliseconds members report the offsets of their tasks.")),

@@ -53,6 +53,16 @@ func KeysOf(name string) []config.Key {
 	return keys
 }
 
+// BaseKey returns the key that a setting of one listener is about.
+func BaseKey(name string) (key string, ok bool) {
+	rest, ok := strings.CutPrefix(name, "listener.name.")
+	if !ok {
+		return "", false
+	}
+	_, key, ok = strings.Cut(rest, ".")
+	return key, ok
+}
+
 func keyOf(listener, key string) string {
 	return "listener.name." + strings.ToLower(listener) + "." + key
 }

@@ -149,6 +149,9 @@ func ParseBrokerConfig(get func(brokerKey string) string) (BrokerConfig, error) 
 	return c, errors.Join(wrong...)
 }
 
+// throttles is what the keys of throttled replication will act with.
+const throttles = "replication throttles"
+
 // TopicKeys returns the topic settings that act in this room.
 func TopicKeys() []config.Key {
 	return []config.Key{
@@ -160,9 +163,9 @@ func TopicKeys() []config.Key {
 			Doc: "How many in-sync replicas a partition needs to take writes with acks=all. A number above the number of replicas counts as the number of replicas."},
 		{Name: "unclean.leader.election.enable", Type: config.Bool, Default: config.Value("false"), Importance: config.Medium,
 			Doc: "Whether a replica that is not in sync may become leader when no other is left, although records are lost."},
-		{Name: "leader.replication.throttled.replicas", Type: config.List, Default: config.Value(""), Valid: throttledReplicas, Importance: config.Medium, Owner: "replication throttles",
+		{Name: "leader.replication.throttled.replicas", Type: config.List, Default: config.Value(""), Valid: throttledReplicas, Importance: config.Medium, Owner: throttles,
 			Doc: "The replicas whose replication the leader throttles: partition:broker pairs separated by commas, or * for all."},
-		{Name: "follower.replication.throttled.replicas", Type: config.List, Default: config.Value(""), Valid: throttledReplicas, Importance: config.Medium, Owner: "replication throttles",
+		{Name: "follower.replication.throttled.replicas", Type: config.List, Default: config.Value(""), Valid: throttledReplicas, Importance: config.Medium, Owner: throttles,
 			Doc: "The replicas whose replication the follower throttles: partition:broker pairs separated by commas, or * for all."},
 	}
 }
@@ -185,9 +188,15 @@ var throttledReplicas = config.Func("[partitionId]:[brokerId],[partitionId]:[bro
 
 // BrokerKeys returns the broker settings that act in this room.
 func BrokerKeys() []config.Key {
+	rate := func(name, doc string) config.Key {
+		return config.Key{Name: name, Type: config.Long, Valid: config.AtLeast(0), Importance: config.Medium, Update: config.ClusterWide, Owner: throttles, OnlySet: true, Doc: doc}
+	}
 	return []config.Key{
 		{Name: "log.durability", Type: config.String, Default: config.Value("disk"), Valid: config.In("disk", "cache"), Importance: config.High, Update: config.ClusterWide,
 			Doc: "The default of the topic setting durability."},
+		rate("leader.replication.throttled.rate", "How many bytes a second the leaders here send to throttled replicas; taken, without an effect in this version."),
+		rate("follower.replication.throttled.rate", "How many bytes a second the throttled replicas here fetch; taken, without an effect in this version."),
+		rate("replica.alter.log.dirs.io.max.bytes.per.second", "How many bytes a second are copied from one log directory to another; taken, without an effect in this version."),
 		{Name: "min.insync.replicas", Type: config.Int, Default: config.Value("1"), Valid: config.AtLeast(1), Importance: config.High, Update: config.ClusterWide,
 			Doc: "The default of the topic setting min.insync.replicas."},
 		{Name: "unclean.leader.election.enable", Type: config.Bool, Default: config.Value("false"), Importance: config.High, Update: config.ClusterWide,
