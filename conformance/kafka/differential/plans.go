@@ -55,6 +55,9 @@ var books = map[wire.APIKey]book{
 	wire.KeyConsumerGroupHeartbeat:  {valid: slices.Concat(consumersValid, migrationsValid), bad: slices.Concat(consumersBad, migrationsBad)},
 	wire.KeyConsumerGroupDescribe:   {valid: slices.Concat(consumersValid, migrationsValid), bad: slices.Concat(consumersBad, migrationsBad)},
 	wire.KeyUnregisterBroker:        {valid: unregisterBrokerValid, bad: unregisterBrokerBad},
+	wire.KeyDescribeAcls:            {valid: describeACLsValid, bad: describeACLsBad},
+	wire.KeyCreateAcls:              {valid: createACLsValid, bad: createACLsBad},
+	wire.KeyDeleteAcls:              {valid: deleteACLsValid, bad: deleteACLsBad},
 }
 
 // keys returns the APIs of books in order.

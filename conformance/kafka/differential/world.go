@@ -119,7 +119,7 @@ func (w *world) version(key wire.APIKey) int16 {
 
 // controllerAPIs are those that clients may send to controllers as well (KIP-919).
 var controllerAPIs = []wire.APIKey{wire.KeyApiVersions, wire.KeyCreateTopics, wire.KeyDeleteTopics, wire.KeyCreatePartitions, wire.KeyDescribeConfigs, wire.KeyAlterConfigs,
-	wire.KeyIncrementalAlterConfigs, wire.KeyDescribeQuorum, wire.KeyElectLeaders, wire.KeyUnregisterBroker}
+	wire.KeyIncrementalAlterConfigs, wire.KeyDescribeQuorum, wire.KeyElectLeaders, wire.KeyUnregisterBroker, wire.KeyDescribeAcls, wire.KeyCreateAcls, wire.KeyDeleteAcls}
 
 // on is the connection that a request of an API goes to: of the sequence's own API perhaps the one to the controller.
 func (w *world) on(key wire.APIKey) string {

@@ -254,6 +254,9 @@ func brokerHandlers() map[wire.APIKey]handler {
 		wire.KeyElectLeaders:            blocking(electLeaders),
 		wire.KeyUpdateFeatures:          blocking(updateFeatures),
 		wire.KeyUnregisterBroker:        blocking(unregisterBroker),
+		wire.KeyDescribeAcls:            answer(describeACLs),
+		wire.KeyCreateAcls:              answer(createACLs),
+		wire.KeyDeleteAcls:              answer(deleteACLs),
 	}
 }
 
@@ -272,6 +275,9 @@ func controllerHandlers() map[wire.APIKey]handler {
 		wire.KeyElectLeaders:            blocking(electLeaders),
 		wire.KeyUpdateFeatures:          blocking(updateFeatures),
 		wire.KeyUnregisterBroker:        blocking(unregisterBroker),
+		wire.KeyDescribeAcls:            answer(describeACLs),
+		wire.KeyCreateAcls:              answer(createACLs),
+		wire.KeyDeleteAcls:              answer(deleteACLs),
 		wire.KeyBrokerRegistration:      blocking(brokerRegistration),
 		wire.KeyBrokerHeartbeat:         blocking(brokerHeartbeat),
 		wire.KeyAllocateProducerIds:     blocking(allocateProducerIDs),
