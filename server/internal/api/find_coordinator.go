@@ -55,7 +55,8 @@ func (c *call) coordinatorOf(keyType int8, key string) wire.FindCoordinatorRespo
 			one.ErrorCode = kafka.TransactionalIDAuthorizationFailed
 			return one
 		}
-		one.ErrorCode = kafka.UnsupportedVersion // no broker of this version coordinates transactions
+		message := "no broker of this version coordinates transactions: a transactional.id, exactly-once processing and what else needs them is not served yet"
+		one.ErrorCode, one.ErrorMessage = kafka.UnsupportedVersion, &message
 		return one
 	case keyShare:
 		one.ErrorCode = kafka.InvalidRequest // no key is one of a share group: there are none in this version

@@ -143,3 +143,20 @@ func coordinatorSaid(g *gate, group string) kafka.ErrorCode {
 	request.CoordinatorKeys = []string{group}
 	return findCoordinator(g.call(4), request).(*wire.FindCoordinatorResponse).Coordinators[0].ErrorCode
 }
+
+// TestCoordinatorsThatAreNotThere: clients show nothing but the message to whoever wants a transaction, and none leaves him with
+// an "unexpected error: ".
+func TestCoordinatorsThatAreNotThere(t *testing.T) {
+	g := newGate(t)
+	for kind, want := range map[int8]string{keyTransaction: "coordinates transactions", 3: "not a type of keys"} {
+		request := wire.NewFindCoordinatorRequest()
+		request.KeyType, request.Key, request.CoordinatorKeys = kind, "k", []string{"k"}
+		one := findCoordinator(g.call(3), request).(*wire.FindCoordinatorResponse)
+		many := findCoordinator(g.call(4), request).(*wire.FindCoordinatorResponse).Coordinators[0]
+		for _, got := range []*string{one.ErrorMessage, many.ErrorMessage} {
+			if got == nil || !strings.Contains(*got, want) {
+				t.Errorf("keys of type %d: %q", kind, *got)
+			}
+		}
+	}
+}
