@@ -25,7 +25,13 @@ func (s *shard[M]) load() {
 		return
 	}
 	if err != nil {
-		s.runtime.o.Log.Error("a coordinator could not load its partition; its groups or transactions are not served here", "topic", s.runtime.o.Records, "partition", s.partition, "epoch", s.epoch, "error", err)
+		if kafka.CodeOf(err) == kafka.NotLeaderOrFollower {
+			// The leadership has gone on already, and the word of it is on its way here: a broker that comes back finds itself
+			// leading in its last epoch, until it has registered.
+			s.runtime.o.Log.Debug("a coordinator did not load a partition that is not led in that epoch any more", "coordinator", s.runtime.o.Records, "partition", s.partition, "epoch", s.epoch, "error", err)
+		} else {
+			s.runtime.o.Log.Error("a coordinator could not load its partition; its groups or transactions are not served here", "coordinator", s.runtime.o.Records, "partition", s.partition, "epoch", s.epoch, "error", err)
+		}
 		s.stop(kafka.NotCoordinator.Errorf("the coordinator could not load partition %d: %v", s.partition, err))
 		return
 	}
@@ -44,7 +50,7 @@ func (s *shard[M]) load() {
 	}
 	s.loadedThen = nil
 	if records > 0 {
-		s.runtime.o.Log.Info("loaded a coordinator's partition", "topic", s.runtime.o.Records, "partition", s.partition, "epoch", s.epoch, "records", records, "took", now.Sub(begun))
+		s.runtime.o.Log.Info("loaded a coordinator's partition", "coordinator", s.runtime.o.Records, "partition", s.partition, "epoch", s.epoch, "records", records, "took", now.Sub(begun))
 	}
 }
 

@@ -476,6 +476,28 @@ func TestTransactionsAreReplayedWhenTheyEnd(t *testing.T) {
 	w.expect(w.get("a"), "a is 3")
 }
 
+// TestALogThatIsNotLedAnyMore: a broker that comes back finds itself leading in its last epoch, and then in another one. That is
+// no failure, and nobody is to be woken by it.
+func TestALogThatIsNotLedAnyMore(t *testing.T) {
+	w := newWorld(t, func(o *Options[*tally]) {
+		led := o.Open
+		o.Open = func(partition, epoch int32) (Log, error) {
+			if epoch < 2 {
+				return nil, kafka.NotLeaderOrFollower.Errorf("epoch %d is over", epoch)
+			}
+			return led(partition, epoch)
+		}
+	})
+	w.log.Direct = true
+	w.Lead(0, 1)
+	w.expect(w.get("a"), "NOT_COORDINATOR")
+	w.Lead(0, 2)
+	w.expect(w.get("a"), "a is 0")
+	if strings.Contains(w.said.String(), "ERROR") {
+		t.Error(w.said.String())
+	}
+}
+
 func TestALogThatCannotBeLoaded(t *testing.T) {
 	t.Run("damaged", func(t *testing.T) {
 		w := newWorld(t)
