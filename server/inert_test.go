@@ -227,3 +227,39 @@ func describedKey(t *testing.T, admin *kgo.Client, broker, key string) string {
 	}
 	return b.String()
 }
+
+// An internal key of a topic is told, by CreateTopics and DescribeConfigs, where the topic sets it, and only there.
+func TestInternalKeysOfTopicsAreToldWhereTheyAreSet(t *testing.T) {
+	admin := clientOf(t, started(t, on(t, vfs.NewMem())))
+	const key = "internal.segment.bytes"
+	for _, test := range []struct {
+		topic string
+		set   bool
+	}{{"without", false}, {"with", true}} {
+		create, topic := kmsg.NewPtrCreateTopicsRequest(), kmsg.NewCreateTopicsRequestTopic()
+		topic.Topic, topic.NumPartitions, topic.ReplicationFactor = test.topic, 1, 1
+		if test.set {
+			one := kmsg.NewCreateTopicsRequestTopicConfig()
+			one.Name, one.Value = key, kmsg.StringPtr("2000000")
+			topic.Configs = append(topic.Configs, one)
+		}
+		create.Topics = append(create.Topics, topic)
+		created, err := create.RequestWith(t.Context(), admin)
+		if err != nil || created.Topics[0].ErrorCode != 0 {
+			t.Fatal(err, created)
+		}
+		if told := slices.ContainsFunc(created.Topics[0].Configs, func(c kmsg.CreateTopicsResponseTopicConfig) bool { return c.Name == key && *c.Value == "2000000" }); told != test.set {
+			t.Errorf("topic %s: CreateTopics tells of %s: %v", test.topic, key, told)
+		}
+		describe, resource := kmsg.NewPtrDescribeConfigsRequest(), kmsg.NewDescribeConfigsRequestResource()
+		resource.ResourceType, resource.ResourceName = kmsg.ConfigResourceTypeTopic, test.topic
+		describe.Resources = append(describe.Resources, resource)
+		described, err := describe.RequestWith(t.Context(), admin)
+		if err != nil || described.Resources[0].ErrorCode != 0 {
+			t.Fatal(err, described)
+		}
+		if told := slices.ContainsFunc(described.Resources[0].Configs, func(c kmsg.DescribeConfigsResponseResourceConfig) bool { return c.Name == key && *c.Value == "2000000" }); told != test.set {
+			t.Errorf("topic %s: DescribeConfigs tells of %s: %v", test.topic, key, told)
+		}
+	}
+}

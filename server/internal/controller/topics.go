@@ -269,9 +269,6 @@ func (v *view) createdConfigs(overrides map[string]string) []wire.CreateTopicsRe
 	layers := append([]config.Layer{{Source: config.SourceDynamicBroker, Values: v.image.Config(kafka.ResourceBroker, nodeName(v.nodeID))}}, v.brokerLayers()...)
 	var list []wire.CreateTopicsResponseConfigs
 	for k := range v.topic.All() {
-		if k.Internal {
-			continue
-		}
 		entry := wire.NewCreateTopicsResponseConfigs()
 		entry.Name, entry.IsSensitive = k.Name, k.Hidden()
 		value, set := overrides[k.Name]
@@ -284,6 +281,9 @@ func (v *view) createdConfigs(overrides map[string]string) []wire.CreateTopicsRe
 			}
 		}
 		if !set {
+			if k.Internal {
+				continue
+			}
 			source = config.SourceDefault
 			if k.Default != nil {
 				value, set = *k.Default, true
