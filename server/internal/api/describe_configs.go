@@ -14,8 +14,9 @@ import (
 
 // DescribeConfigs, versions 1 to 4: the effective settings of topics, brokers ("" is the default of all), groups and
 // client-metrics subscriptions, with where they come from; with synonyms, and from version 3 on documentation and types,
-// when asked. Of a broker it lists the keys of Kafka that do nothing here, too, and what is set that nobody declares. Any broker answers for topics; for a broker only itself does. The empty list of keys
-// means all of them, as none does, and a message is there, if empty, where nothing is wrong.
+// when asked. Of a broker it lists the keys of Kafka that do nothing here, too, and what is set that nobody declares. Any
+// broker answers for topics; for a broker only itself does. The empty list of keys means all of them, as none does, and a
+// message is there, if empty, where nothing is wrong.
 func describeConfigs(c *call, request *wire.DescribeConfigsRequest) wire.Message {
 	response := wire.NewDescribeConfigsResponse()
 	for _, r := range request.Resources {

@@ -171,7 +171,7 @@ func deferred[M any, P interface {
 // respond completes a request with a message; nil closes the connection.
 func respond(r *listener.Request, response wire.Message) {
 	if response == nil {
-		r.Fail(fmt.Errorf("%s version %d has no answer", r.Header.Key, r.Header.Version))
+		r.Fail(fmt.Errorf("%s version %d holds a value that does not exist", r.Header.Key, r.Header.Version))
 		return
 	}
 	r.Complete(wire.MessageResponse(r.Header.Key, r.Header.Version, r.Header.CorrelationID, response))
