@@ -1,8 +1,6 @@
 package api
 
 import (
-	"slices"
-
 	"github.com/millrace-io/millrace/config"
 	"github.com/millrace-io/millrace/internal/wire"
 	"github.com/millrace-io/millrace/kafka"
@@ -81,11 +79,13 @@ func describeMetadata(c *call, request *wire.MetadataRequest) wire.Message {
 	}
 	if len(create) > 0 {
 		c.autoCreate(create)
+		made := create // they stand in the answer in this order, each once
 		for i := range response.Topics {
 			to := &response.Topics[i]
-			if to.Name == nil || !slices.Contains(create, *to.Name) {
+			if len(made) == 0 || *to.Name != made[0] {
 				continue
 			}
+			made = made[1:]
 			if t := c.image.Topic(*to.Name); t != nil {
 				*to = c.topicMetadata(t, request)
 			}

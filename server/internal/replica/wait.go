@@ -109,7 +109,7 @@ func (req *AppendRequest) release() bool {
 	return false
 }
 
-// arm starts the timer that ends the wait. The caller still holds the count of Append.
+// arm starts the timer that ends the wait, if it is to end. The caller still holds the count of Append.
 func (req *AppendRequest) arm() {
 	if req.Timeout == forever {
 		return

@@ -329,3 +329,21 @@ func BenchmarkOpenClose(b *testing.B) {
 		f.Close()
 	}
 }
+
+// TestWriteBack: it changes nothing of a file, leaves Sync its word, and a closed file does not mind.
+func TestWriteBack(t *testing.T) {
+	each(t, func(t *testing.T, fsys FS, dir string) {
+		name := dir + "/f"
+		f, err := fsys.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o644)
+		must(t, err)
+		_, err = f.WriteAt([]byte("text"), 0)
+		must(t, err)
+		f.WriteBack()
+		must(t, f.Sync())
+		if got, err := ReadFile(fsys, name); string(got) != "text" || err != nil {
+			t.Errorf("%q, %v", got, err)
+		}
+		must(t, f.Close())
+		f.WriteBack()
+	})
+}
