@@ -203,7 +203,7 @@ func (s *Server) startBroker(ctx context.Context, n *node) error {
 	settings.SessionPartitions = int(s.cfg.MemoryBudget / sessionShare)
 	n.configs = &broker.Configs{NodeID: s.cfg.NodeID, Topics: n.topicKeys, Static: s.cfg.Static(), Log: s.log}
 	n.replicas = replica.New(replica.Options{
-		NodeID: s.cfg.NodeID, FS: s.fs, Dirs: n.dirs.logs, Locked: true, Cluster: n.broker, Log: s.log, Handles: handleLimit(),
+		NodeID: s.cfg.NodeID, FS: s.fs, Dirs: n.dirs.logs, Locked: true, Cluster: n.broker, Log: s.log, Budget: n.budget, Handles: handleLimit(),
 		TopicConfig: n.configs.OfTopic, Broker: settings,
 	})
 	s.onClose("the logs", n.replicas.Close)

@@ -26,6 +26,9 @@ type AppendOptions struct {
 	LeaderEpoch    int32
 	Origin         Origin
 	ProduceVersion int16 // of the Produce request, when a client's
+	// Hold says that the records may wait in memory until the log is flushed or, once they are in a journal, until its
+	// files are synced: who is killed loses them from the file, as by a power loss.
+	Hold bool
 }
 
 // RecordError says what is wrong with one record of a refused batch (KIP-467).
@@ -118,7 +121,7 @@ func (l *Log) Append(records []byte, a AppendOptions, now time.Time) (AppendInfo
 	if a.LeaderEpoch > h.epochs.latest() {
 		l.assignEpoch(h, a.LeaderEpoch, info.FirstOffset)
 	}
-	if err := l.write(h, &c, v.batches, info.LastOffset, v.maxTimestamp, v.producer, now); err != nil {
+	if err := l.write(h, &c, v.batches, info.LastOffset, v.maxTimestamp, v.producer, a.Hold, now); err != nil {
 		info.FirstOffset, info.LastOffset = -1, -1
 		return info, err
 	}
@@ -198,7 +201,7 @@ func (l *Log) AppendFollower(records []byte, now time.Time) (AppendInfo, error) 
 			}
 			rest = after
 		}
-		if err := l.write(h, &c, whole[:run], last, greatest, producer, now); err != nil {
+		if err := l.write(h, &c, whole[:run], last, greatest, producer, false, now); err != nil {
 			return info, err
 		}
 		whole = whole[run:]
@@ -207,7 +210,7 @@ func (l *Log) AppendFollower(records []byte, now time.Time) (AppendInfo, error) 
 }
 
 // write appends batches that have their offsets to the active segment, or to a new one, and takes them in. mu is held.
-func (l *Log) write(h *hot, c *Config, batches []byte, last, maxTimestamp int64, producer bool, now time.Time) error {
+func (l *Log) write(h *hot, c *Config, batches []byte, last, maxTimestamp int64, producer, hold bool, now time.Time) error {
 	l.writes.Add(1)
 	defer l.writes.Add(1)
 	seg := h.active()
@@ -225,7 +228,7 @@ func (l *Log) write(h *hot, c *Config, batches []byte, last, maxTimestamp int64,
 		seg = h.active()
 	}
 	at := seg.Size()
-	if err := seg.Append(batches, c.IndexIntervalBytes, now); err != nil {
+	if err := seg.Append(batches, c.IndexIntervalBytes, hold, now); err != nil {
 		if IsFull(err) && !errors.Is(err, segment.ErrPartial) {
 			return ioError(fmt.Errorf("%s: append: %w", l.tp, err))
 		}

@@ -45,6 +45,10 @@ func (d *Damage) Unwrap() []error { return []error{ErrDamaged, kafka.KafkaStorag
 // IsFull reports whether an error says that the disk is full: that refuses the write, no more.
 func IsFull(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }
 
+// IsHeld reports whether an error says that there was no room for what is held in memory (AppendOptions.Hold). Nothing is
+// lost by that: once there is room it can be written.
+func IsHeld(err error) bool { return errors.Is(err, segment.ErrHeld) }
+
 // classed gives an error of the file system its class and its code.
 type classed struct {
 	cause error

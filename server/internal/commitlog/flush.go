@@ -138,13 +138,7 @@ func (f *Flush) LooseRuns(yield func(i int, r Run) bool) {
 
 // ReadRun reads the bytes of a run.
 func (f *Flush) ReadRun(i int, r Run, into []byte) error {
-	file, err := f.part(i).seg.Log.Acquire()
-	if err != nil {
-		return err
-	}
-	defer f.part(i).seg.Log.Release()
-	_, err = file.ReadAt(into[:r.Length], r.Position)
-	return err
+	return f.part(i).seg.Log.ReadAt(into[:r.Length], r.Position)
 }
 
 // Journaled says that the loose bytes of the flush are durable in a journal, which keeps them until a flush that begins
@@ -196,7 +190,8 @@ func syncFile(fsys vfs.FS, name string) error {
 }
 
 // EndFlush takes in what Sync returned, and returns how far the log is durable. A flush of a log that was truncated
-// since counts for nothing. A failed one is final: the log takes no more writes.
+// since counts for nothing. A failed one is final, the log takes no more writes; but one that found no room for what was
+// held in memory (IsHeld) may be tried again.
 func (l *Log) EndFlush(f Flush, err error) (flushed int64) {
 	if f.log != l {
 		return l.flushed.Load()
@@ -208,7 +203,7 @@ func (l *Log) EndFlush(f Flush, err error) (flushed int64) {
 		return l.flushed.Load()
 	}
 	if err != nil {
-		if l.failed == nil {
+		if l.failed == nil && !IsHeld(err) {
 			l.failed = ioError(fmt.Errorf("%s: flush: %w", l.tp, err))
 		}
 		return l.flushed.Load()
@@ -294,7 +289,7 @@ func (l *Log) SyncFiles() error {
 		return nil // it was truncated or dropped meanwhile
 	case err != nil:
 		err = ioError(fmt.Errorf("%s: flush: %w", l.tp, err))
-		if l.failed == nil {
+		if l.failed == nil && !IsHeld(err) {
 			l.failed = err
 		}
 		return err

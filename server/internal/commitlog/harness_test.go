@@ -9,6 +9,7 @@ import (
 
 	"github.com/millrace-io/millrace/internal/record"
 	"github.com/millrace-io/millrace/kafka"
+	"github.com/millrace-io/millrace/server/internal/budget"
 	"github.com/millrace-io/millrace/server/internal/commitlog/segment"
 	"github.com/millrace-io/millrace/server/internal/vfs"
 )
@@ -31,7 +32,9 @@ func testConfig(change ...func(*Config)) Config {
 }
 
 func testOptions(fsys vfs.FS, c Config) Options {
-	return Options{Dir: testDir, Partition: testPartition, TopicID: testTopicID, Config: c, StartOffset: -1, Handles: segment.NewHandles(fsys, 16)}
+	handles := segment.NewHandles(fsys, 16)
+	handles.SetHolding(segment.Holding{Budget: budget.New(1 << 20), Limit: 1 << 20}) // most appends are held
+	return Options{Dir: testDir, Partition: testPartition, TopicID: testTopicID, Config: c, StartOffset: -1, Handles: handles}
 }
 
 func newTestLog(t testing.TB, fsys vfs.FS, c Config) *Log {
@@ -97,7 +100,7 @@ func marker(pid int64, epoch int16, commit bool, coordinatorEpoch int32) []byte 
 
 func mustAppend(t testing.TB, l *Log, s sent, epoch int32, now time.Time) AppendInfo {
 	t.Helper()
-	info, err := l.Append(s.batch(), AppendOptions{LeaderEpoch: epoch, ProduceVersion: 12}, now)
+	info, err := l.Append(s.batch(), AppendOptions{LeaderEpoch: epoch, ProduceVersion: 12, Hold: l.EndOffset()%4 != 0}, now)
 	if err != nil {
 		t.Fatalf("append: %v", err)
 	}

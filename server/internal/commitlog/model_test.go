@@ -345,8 +345,16 @@ func (m *model) stop() {
 	m.point, m.high = s.EndOffset, s.EndOffset
 }
 
-// kill ends the process; what it wrote stays in the cache of the disk.
+// kill ends the process; what it wrote stays in the cache of the disk. What it held in memory is lost.
 func (m *model) kill() {
+	if m.dice.IntN(2) == 0 {
+		m.restart(m.fs, m.log.Flushed(), m.start)
+		mustFlush(m, m.log)
+		return
+	}
+	if h, err := m.log.wake(); err == nil {
+		h.active().Log.WriteBack()
+	}
 	o := m.options()
 	o.RecoveryPoint, o.Floor = m.point, m.log.Flushed()
 	m.open(o)
@@ -362,7 +370,7 @@ func (m *model) losePower() {
 	mustFlush(m, m.log)
 }
 
-// restart opens the log on a disk as a power loss left it, and takes in what is there beyond what was acknowledged, the
+// restart opens the log on a disk as a power loss or a kill left it, and takes in what is there beyond what was acknowledged, the
 // records below floor.
 func (m *model) restart(disk *vfs.Mem, floor, start int64) {
 	m.fs = disk

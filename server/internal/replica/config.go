@@ -10,6 +10,7 @@ import (
 
 	"github.com/millrace-io/millrace/config"
 	"github.com/millrace-io/millrace/kafka"
+	"github.com/millrace-io/millrace/server/internal/budget"
 	"github.com/millrace-io/millrace/server/internal/commitlog"
 	"github.com/millrace-io/millrace/server/internal/metadata"
 	"github.com/millrace-io/millrace/server/internal/vfs"
@@ -222,7 +223,7 @@ func BrokerKeys() []config.Key {
 		{Name: "log.sync.stall.timeout.ms", Type: config.Long, Default: config.Value("5000"), Valid: config.AtLeast(100), Importance: config.Medium,
 			Doc: "How long a sync of the disk, or a write to a log, may hang before the node gives up the leadership of the partitions in that directory."},
 		{Name: "log.reserve.bytes", Type: config.Long, Default: config.Value("16777216"), Valid: config.AtLeast(0), Importance: config.Medium,
-			Doc: "The size of the file kept in each log directory so that checkpoints, deletion and a restart still work when the disk is full. Writes are refused before it is touched; 0 keeps none."},
+			Doc: "The size of the file kept in each log directory so that checkpoints, deletion and a restart still work when the disk is full. Writes are refused before it is touched. It also stands for small appends of class disk that wait in memory, half as many bytes at the most, until they are written together; 0 keeps none, and none waits."},
 		{Name: "log.scrub.interval.ms", Type: config.Long, Default: config.Value("604800000"), Valid: config.AtLeast(1), Importance: config.Low,
 			Doc: "How long after the scrubber has read and checked all logs of a directory it begins again. The first time is ten minutes after the start, or after this interval when that is shorter. A key of Millrace."},
 		{Name: "log.scrub.bytes.per.second", Type: config.Long, Default: config.Value("4194304"), Valid: config.AtLeast(0), Importance: config.Low,
@@ -261,6 +262,8 @@ type Options struct {
 	// Cluster may be nil for a node on its own.
 	Cluster Cluster
 	Log     *slog.Logger
+	// Budget pays for the small appends that logs hold in memory. nil: none is held.
+	Budget *budget.Budget
 	// Handles is how many files may be open at a time, over all directories. 0 stands for 1024.
 	Handles int
 	// TopicConfig returns the effective settings of a topic, from an image and the broker's own defaults. For

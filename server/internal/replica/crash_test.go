@@ -332,6 +332,7 @@ func TestScrubber(t *testing.T) {
 		check(t, "append", n.append("t", 0, -1, fmt.Sprint(i)).Err, nil)
 		check(t, "append", n.append("t", 1, -1, fmt.Sprint(i)).Err, nil)
 	}
+	n.writeHeld()
 	name := "d1/t-0/00000000000000000000.log"
 	flip := func(at int64) {
 		t.Helper()

@@ -75,6 +75,13 @@ type logDir struct {
 	janitor janitor
 }
 
+// heldMost is how many bytes of small appends the logs of a directory hold in memory, or this share of the memory budget
+// where that is less; and no more than half of the reserve, which is given up for them if the disk is full.
+const (
+	heldMost  = 8 << 20
+	heldShare = 8
+)
+
 func newLogDir(m *Manager, dir Dir, handles *segment.Handles) *logDir {
 	d := &logDir{Dir: dir, manager: m, fs: m.fs, log: m.log, handles: handles, timers: map[*time.Timer]struct{}{}}
 	d.sync.dir = d
@@ -82,6 +89,11 @@ func newLogDir(m *Manager, dir Dir, handles *segment.Handles) *logDir {
 	d.journal.init(d)
 	d.stall.dir = d
 	d.room.dir = d
+	if m.budget != nil {
+		handles.SetHolding(segment.Holding{
+			Budget: m.budget, Limit: min(heldMost, m.broker.ReserveBytes/2, m.budget.Limit()/heldShare), Insist: d.room.withReserve, Later: d.after,
+		})
+	}
 	d.janitor.init(d)
 	d.highs.name, d.highs.interval = highWatermarkFile, m.broker.HighWatermarkCheckpointInterval
 	d.points.name, d.points.interval = recoveryPointFile, m.broker.OffsetCheckpointInterval

@@ -14,6 +14,7 @@
 // # The way of a record
 //
 //	Manager.Append   find the partition; under its role's read lock: may it be written? then commitlog.Append
+//	                 (in class disk small batches stay in memory for now: segment.Holding)
 //	syncer.add       the log goes on its directory's list for the next round (class disk)
 //	Partition.park   the entry goes on its partition's list of who waits, in memory that it brings along
 //	syncer.round     what is small into the journal and one fdatasync, fdatasync of the other dirty logs at a time, the
@@ -44,8 +45,9 @@
 // writes what the journal has into the logs, and syncs them, before it opens them: from there on it is as if each log had
 // been synced by itself.
 //
-//   - The process is killed: the page cache stays, so floors and data are whole. Every bad batch above the floor was
-//     never acknowledged in class disk and is cut.
+//   - The process is killed: the page cache stays, so floors are whole, and so is the data with what the journal has of
+//     it; what a log held in memory beyond that was not acknowledged. Every bad batch above the floor was never
+//     acknowledged in class disk and is cut.
 //   - The power fails: synced data stays. Of the floors the last round's entries may be missing or torn, which lowers
 //     a floor; an entry never says more than was synced before it was written. Acknowledged data is whole all the
 //     same, since its sync came first, and recovery takes in every good batch, above the floor as below. A torn write
@@ -56,8 +58,8 @@
 //     the log says so. Floors are lower than they were, so less is called damage; nothing is called damage that is
 //     not.
 //   - A bit flips in the journal: a frame does not check and is left out. If the logs have what it held, as they have
-//     when the process alone ended, nothing is missing. Else a later frame of the same log, or its floor, tells that
-//     something is: damage. That a frame is missing is told in any case.
+//     of all but the last two seconds when the process alone ended, nothing is missing. Else a later frame of the same
+//     log, or its floor, tells that something is: damage. That a frame is missing is told in any case.
 //   - A crash in the middle of retention or of DeleteRecords: the new start of a log is saved, durably and in one write for the
 //     logs of the directory, before a segment below it is renamed. So a log that begins above its saved start lacks
 //     segments: reads of those are refused, and a line says so.

@@ -15,7 +15,8 @@ import (
 
 // journal makes many small appends of a directory durable by one sync of one file, where a sync of each log would cost
 // the disk as many flushes (DESIGN, D6). A round of group commit copies into it what its logs hold that is durable
-// nowhere yet; the logs themselves were written before, as always, and reach the disk later and together.
+// nowhere yet; the logs themselves reach the disk later and together. Small appends are not even written to their logs
+// before that: these hold them in memory (segment.Holding).
 //
 // It has two halves, each a file. One is written until it is full; then the other is, while the logs that the first one
 // vouches for are synced (drain), after which it counts for nothing. When both are in use the logs are synced one by
@@ -192,14 +193,26 @@ func (j *journal) drain(h *half) bool {
 	h.draining.Store(true)
 	go func() {
 		defer d.tasks.Done()
-		if err := d.syncJournaled(h.parts); err != nil {
-			d.fail(fmt.Errorf("sync what the journal holds: %w", err))
-			return
-		}
-		clear(h.parts)
-		h.draining.Store(false)
+		j.drained(h)
 	}()
 	return true
+}
+
+// drained syncs the logs that a half vouches for, and gives it free. Where there is no room for what these hold in memory,
+// the half stays until there is.
+func (j *journal) drained(h *half) {
+	d := j.dir
+	err := d.syncJournaled(h.parts)
+	switch {
+	case err == nil:
+		clear(h.parts)
+		h.draining.Store(false)
+	case commitlog.IsHeld(err):
+		d.room.ranFull(err)
+		d.after(roomProbe, func() { j.drained(h) })
+	default:
+		d.fail(fmt.Errorf("sync what the journal holds: %w", err))
+	}
 }
 
 // syncJournaled makes the logs themselves durable, with their floors: from then on nothing rests on the journal.

@@ -103,7 +103,9 @@ func (p *Partition) append(req *AppendRequest, e *AppendEntry, now time.Time) (c
 	}
 	p.touch()
 	p.dir.stall.watchWrites()
-	info, err := p.log.Append(e.Records, commitlog.AppendOptions{LeaderEpoch: p.role.epoch, Origin: req.Origin, ProduceVersion: req.Version}, now)
+	info, err := p.log.Append(e.Records, commitlog.AppendOptions{
+		LeaderEpoch: p.role.epoch, Origin: req.Origin, ProduceVersion: req.Version, Hold: s.Durability == DurabilityDisk,
+	}, now)
 	if err != nil {
 		return info, err
 	}

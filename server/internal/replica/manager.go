@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/millrace-io/millrace/kafka"
+	"github.com/millrace-io/millrace/server/internal/budget"
 	"github.com/millrace-io/millrace/server/internal/commitlog"
 	"github.com/millrace-io/millrace/server/internal/commitlog/segment"
 	"github.com/millrace-io/millrace/server/internal/metadata"
@@ -22,6 +23,7 @@ import (
 type Manager struct {
 	nodeID  int32
 	fs      vfs.FS
+	budget  *budget.Budget
 	cluster Cluster
 	log     *slog.Logger
 	locked  bool // Load takes no locks: the caller has them
@@ -49,7 +51,7 @@ const defaultHandles = 1024
 // New makes a manager; Load comes next.
 func New(o Options) *Manager {
 	m := &Manager{
-		nodeID: o.NodeID, fs: o.FS, cluster: o.Cluster, log: o.Log, locked: o.Locked, broker: o.Broker, config: o.TopicConfig,
+		nodeID: o.NodeID, fs: o.FS, budget: o.Budget, cluster: o.Cluster, log: o.Log, locked: o.Locked, broker: o.Broker, config: o.TopicConfig,
 		topics: newDirectory(), sessions: newSessions(o.Broker.SessionSlots),
 	}
 	if m.log == nil {

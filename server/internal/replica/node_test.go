@@ -14,6 +14,7 @@ import (
 
 	"github.com/millrace-io/millrace/internal/wire"
 	"github.com/millrace-io/millrace/kafka"
+	"github.com/millrace-io/millrace/server/internal/budget"
 	"github.com/millrace-io/millrace/server/internal/commitlog"
 	"github.com/millrace-io/millrace/server/internal/metadata"
 	"github.com/millrace-io/millrace/server/internal/vfs"
@@ -129,9 +130,9 @@ func newNode(t testing.TB, fsys vfs.FS, change func(*Options), dirs ...Dir) *nod
 	}
 	o := Options{
 		NodeID: 1, FS: fsys, Dirs: dirs, Cluster: n.cluster, Broker: DefaultBrokerConfig(),
-		Log: slog.New(slog.NewTextHandler(n.logs, nil)), TopicConfig: configOf,
+		Log: slog.New(slog.NewTextHandler(n.logs, nil)), TopicConfig: configOf, Budget: budget.New(16 << 20),
 	}
-	o.Broker.ReserveBytes, o.Broker.ScrubBytesPerSecond = 0, 0
+	o.Broker.ReserveBytes, o.Broker.ScrubBytesPerSecond = 256<<10, 0
 	if change != nil {
 		change(&o)
 	}
@@ -306,6 +307,13 @@ func values(t testing.TB, r *FetchedPartition) []string {
 		b = b[size:]
 	}
 	return out
+}
+
+// writeHeld writes into the files of the logs what these hold in memory, so that they are as long as the logs.
+func (n *node) writeHeld() {
+	for p := range n.m.topics.replicas() {
+		p.log.WriteBack()
+	}
 }
 
 func (n *node) close() {

@@ -21,7 +21,8 @@ const reserveFile = "millrace-reserve"
 // The disk is looked at when a share of what was free has been written, not for each request. When less than a
 // margin is free, writes are refused; reads and deletion go on. The reserve file is not touched by that: it is given
 // up only when a checkpoint, a deletion or a start needs room and finds none, because somebody else filled the
-// disk. Once there is room again the reserve is made anew and writing resumes.
+// disk. Once there is room again the reserve is made anew and writing resumes. What logs hold in memory is never more than
+// half of the reserve, which is given up for it, too.
 type room struct {
 	dir *logDir
 
@@ -81,7 +82,7 @@ func (r *room) look() {
 		r.allowance.Store(roomLook)
 		return
 	}
-	if left := usage.Free - r.margin(); left > 0 {
+	if left := usage.Free - r.margin() - r.dir.handles.Held(); left > 0 {
 		r.allowance.Store(min(left/2, roomLook))
 		return
 	}
@@ -123,7 +124,7 @@ func (r *room) probe() {
 		return
 	}
 	usage, err := d.fs.Usage(d.Path)
-	needed := 2 * r.margin()
+	needed := 2*r.margin() + d.handles.Held()
 	if r.given {
 		needed += d.manager.broker.ReserveBytes
 	}

@@ -18,7 +18,7 @@ func TestWriteStalls(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				fail := vfs.NewFail(vfs.NewMem())
-				n := newNode(t, fail, nil).load()
+				n := newNode(t, fail, func(o *Options) { o.Budget = nil }).load() // each append writes
 				defer n.close()
 				n.apply(topicRecords("t", idT, 2)...)
 				busy := func(seconds int) {

@@ -78,6 +78,8 @@ type syncItem struct {
 	gone bool
 	// lost: files of the log were taken away, as err says. That is about this log alone.
 	lost bool
+	// full: there was no room for what the log holds in memory. It is tried again.
+	full bool
 }
 
 func (s *syncer) init() {
@@ -104,6 +106,14 @@ func (s *syncer) add(p *Partition) {
 	s.dirty = append(s.dirty, p)
 	s.mu.Unlock()
 	s.waits.Store(true)
+}
+
+// again puts a partition on the list once there may be room on the disk.
+func (s *syncer) again(p *Partition) {
+	s.dir.after(roomProbe, func() {
+		s.add(p)
+		s.kick()
+	})
 }
 
 // kick starts a round when something is dirty and none is running. A round that is running takes what was added
@@ -202,11 +212,15 @@ func (s *syncer) round(round []*Partition, wake *wakes) {
 	for i := range items {
 		it := &items[i]
 		if err != nil {
-			it.err, it.lost = err, false
+			it.err, it.lost, it.full = err, false, false
 		}
 		flushed := it.partition.log.EndFlush(it.flush, it.err)
 		if it.lost {
 			it.partition.lose(commitlog.DamageOf(it.err), wake)
+		}
+		if it.full {
+			d.room.ranFull(it.err)
+			s.again(it.partition)
 		}
 		if it.err == nil && !it.gone {
 			if !it.journaled { // the journal is a floor by itself
@@ -274,6 +288,8 @@ func (s *syncer) syncAll(items []syncItem) error {
 			it.err, it.gone = nil, true
 		case d.isOfOneLog(it.err):
 			it.lost = true
+		case commitlog.IsHeld(it.err):
+			it.full = true
 		default:
 			return it.err
 		}

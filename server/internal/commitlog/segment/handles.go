@@ -20,8 +20,9 @@ import (
 //
 // When every open file is pinned the limit is exceeded rather than a request failed; Open tells by how much.
 type Handles struct {
-	fsys  vfs.FS
-	limit int
+	fsys   vfs.FS
+	limit  int
+	holder holder
 
 	mu   sync.Mutex
 	open int
@@ -54,7 +55,9 @@ func (hs *Handles) Limit() int { return hs.limit }
 type Handle struct {
 	cache *Handles
 
-	opening sync.Mutex // held while the file is opened or closed, so that one is opened once
+	// opening is locked while the file is opened, so that it is opened once, and while what is held is added to or written.
+	opening sync.Mutex
+	listed  bool // by the holder, whose mu guards it
 
 	// Guarded by cache.mu.
 	path       string
@@ -64,6 +67,7 @@ type Handle struct {
 	writes     uint32 // how often MarkDirty was called: tells a sync whether something came after it
 	removed    bool   // close as soon as nobody has it pinned
 	err        error  // of a sync that failed while the file was closed to make room: final
+	held       *held  // what the file does not have yet; nil while it is pinned
 	prev, next *Handle
 }
 
@@ -90,22 +94,46 @@ func (h *Handle) pushTo(ring *Handle) {
 	ring.next = h
 }
 
+// Flags to open a file with.
+const (
+	openExisting = os.O_RDWR
+	openOrCreate = os.O_RDWR | os.O_CREATE
+)
+
 // Acquire opens the file if need be and pins it until Release, for reading and writing. One that is missing is
 // fs.ErrNotExist: somebody took it away, and a new one in its place would lack what it held.
-func (h *Handle) Acquire() (vfs.File, error) { return h.acquire(os.O_RDWR) }
+func (h *Handle) Acquire() (vfs.File, error) { return h.acquire(openExisting) }
 
 // AcquireOrCreate is Acquire for a file that may not be there yet.
-func (h *Handle) AcquireOrCreate() (vfs.File, error) { return h.acquire(os.O_RDWR | os.O_CREATE) }
+func (h *Handle) AcquireOrCreate() (vfs.File, error) { return h.acquire(openOrCreate) }
 
 func (h *Handle) acquire(flag int) (vfs.File, error) {
-	if f, err := h.pin(); f != nil || err != nil {
+	if f, err := h.pin(false); f != nil || err != nil {
 		return f, err
 	}
 	h.opening.Lock()
 	defer h.opening.Unlock()
-	if f, err := h.pin(); f != nil || err != nil { // somebody else opened it meanwhile
-		return f, err
+	return h.acquireLocked(flag)
+}
+
+// acquireLocked is acquire for those who have opening locked.
+func (h *Handle) acquireLocked(flag int) (vfs.File, error) {
+	f, err := h.pin(true)
+	if f == nil && err == nil {
+		f, err = h.open(flag)
 	}
+	if err != nil {
+		return nil, err
+	}
+	if err := h.writeHeld(); err != nil {
+		h.Release()
+		return nil, err
+	}
+	return f, nil
+}
+
+// open opens the file, pinned. The caller has opening locked.
+func (h *Handle) open(flag int) (vfs.File, error) {
 	hs := h.cache
 	if err := hs.makeRoom(); err != nil {
 		return nil, err
@@ -121,15 +149,15 @@ func (h *Handle) acquire(flag int) (vfs.File, error) {
 	return f, nil
 }
 
-// pin pins the file if it is open.
-func (h *Handle) pin() (vfs.File, error) {
+// pin pins the file if it is open and, unless the caller sees to what is held, nothing is held of it.
+func (h *Handle) pin(seesToHeld bool) (vfs.File, error) {
 	hs := h.cache
 	hs.mu.Lock()
 	defer hs.mu.Unlock()
 	if h.err != nil {
 		return nil, h.err
 	}
-	if h.file == nil {
+	if h.file == nil || h.held != nil && !seesToHeld {
 		return nil, nil
 	}
 	if h.pins == 0 {
@@ -190,9 +218,10 @@ func (h *Handle) MarkClean() {
 	hs.mu.Unlock()
 }
 
-// WriteBack begins to bring what was written to the disk, if the file is open.
+// WriteBack begins to bring what was written to the disk, if the file is open, and what is held in any case.
 func (h *Handle) WriteBack() {
-	if f, _ := h.pin(); f != nil {
+	h.write() // an error comes again, to who syncs
+	if f, _ := h.pin(false); f != nil {
 		defer h.Release()
 		f.WriteBack()
 	}
@@ -242,9 +271,16 @@ func (h *Handle) Remove() error {
 	return err
 }
 
-// Close gives the descriptor up, now or when the last pin is released. The handle stays usable.
+// Close gives the descriptor up, now or when the last pin is released. The handle stays usable. What is held is given up,
+// too: a file that is to keep it was synced before.
 func (h *Handle) Close() {
 	hs := h.cache
+	hs.mu.Lock()
+	holds := h.held != nil
+	hs.mu.Unlock()
+	if holds {
+		h.giveUpHeld()
+	}
 	hs.mu.Lock()
 	var closing vfs.File
 	switch {

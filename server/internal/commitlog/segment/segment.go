@@ -290,20 +290,17 @@ var ErrPartial = errors.New("a failed write left bytes behind")
 
 // Append writes batches with one write and adds to the indexes. When the write fails the file is cut back to where
 // it was; ErrPartial says that even this failed. An index that could not be written to a full disk is kept in memory
-// and tried again with the next entry.
-func (s *Segment) Append(batches []byte, indexInterval int, now time.Time) error {
-	f, err := s.Log.Acquire()
-	if err != nil {
-		return err
-	}
-	defer s.Log.Release()
+// and tried again with the next entry. With hold the batches may wait in memory, until the file is synced at the latest.
+func (s *Segment) Append(batches []byte, indexInterval int, hold bool, now time.Time) error {
 	at := s.Size()
-	s.Log.MarkDirty()
-	if _, err := f.WriteAt(batches, at); err != nil {
-		s.Unsynced()
-		if cut := f.Truncate(at); cut != nil {
-			return fmt.Errorf("%w: %w (then: %w)", ErrPartial, err, cut)
-		}
+	held, err := false, error(nil)
+	if hold {
+		held, err = s.Log.Hold(batches, at)
+	}
+	if err == nil && !held {
+		err = s.write(batches, at)
+	}
+	if err != nil {
 		return err
 	}
 	if _, err := s.MaxTime(); err != nil { // so that timeKnown is set
@@ -328,6 +325,24 @@ func (s *Segment) Append(batches []byte, indexInterval int, now time.Time) error
 		s.created = s.modified
 	}
 	s.mu.Unlock()
+	return nil
+}
+
+// write writes bytes at the end of the file, at.
+func (s *Segment) write(b []byte, at int64) error {
+	f, err := s.Log.Acquire()
+	if err != nil {
+		return err
+	}
+	defer s.Log.Release()
+	s.Log.MarkDirty()
+	if _, err := f.WriteAt(b, at); err != nil {
+		s.Unsynced()
+		if cut := f.Truncate(at); cut != nil {
+			return fmt.Errorf("%w: %w (then: %w)", ErrPartial, err, cut)
+		}
+		return err
+	}
 	return nil
 }
 
