@@ -86,6 +86,7 @@ func (t *Table) produce(r *listener.Request) {
 	}
 	a := &c.append
 	a.Acks, a.Version, a.Timeout = c.in.Acks, r.Header.Version, time.Duration(c.in.TimeoutMs)*time.Millisecond
+	a.Behind = r.Behind
 	a.Entries, c.topics = a.Entries[:0], c.topics[:0]
 	image := t.o.Image()
 	c.whole, c.told, c.transaction, c.mixed = nil, false, producer{id: record.NoProducerID}, false

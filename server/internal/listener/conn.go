@@ -228,6 +228,7 @@ func (c *Conn) enqueue(r *Request) bool {
 		return false
 	}
 	if produce {
+		r.Behind = c.produces > 0
 		c.produces++
 	} else {
 		c.others++

@@ -47,8 +47,8 @@ func TestOnlyProducesOverlap(t *testing.T) {
 		next := func(id, beside int32) *Request {
 			t.Helper()
 			b := <-parked
-			if b.r.Header.CorrelationID != id || b.open != beside {
-				t.Fatalf("request %d began as one of %d; want request %d as one of %d", b.r.Header.CorrelationID, b.open, id, beside)
+			if b.r.Header.CorrelationID != id || b.open != beside || b.r.Behind != (beside > 1) {
+				t.Fatalf("request %d began as one of %d, behind others %v; want request %d as one of %d", b.r.Header.CorrelationID, b.open, b.r.Behind, id, beside)
 			}
 			return b.r
 		}

@@ -22,6 +22,8 @@ type Request struct {
 	Conn *Conn
 	// Received is when the frame was there as a whole.
 	Received time.Time
+	// Behind says that the client sent a Produce and did not wait for the answers to those before it.
+	Behind bool
 
 	frameLen int
 	weight   int64 // lent for what the handler makes of the request

@@ -62,6 +62,9 @@ type journal struct {
 	// they wait for the next run.
 	barred map[kafka.TopicIDPartition]struct{}
 	limit  int64 // of a half: journalHalf, but in tests
+	// chosen and taken are how many logs and bytes the last round brought.
+	chosen int
+	taken  int64
 	// frames counts what was written, for tests.
 	frames atomic.Int64
 }
@@ -138,6 +141,7 @@ func (j *journal) choose(items []syncItem) (chosen int) {
 		it.chosen = true
 		chosen++
 	}
+	j.chosen, j.taken = chosen, total
 	// A frame is never more than an item short of full.
 	frames := 2 + total/(journalFrame-journalBigShare)
 	if chosen > 0 && !j.makeRoom(total+frames*(journalFrameHeader+journalSector)) {

@@ -23,6 +23,7 @@ func (m *Manager) Append(req *AppendRequest) {
 		m.appendEntry(req, e, now, wake)
 	}
 	for _, d := range m.dirs {
+		d.sync.gather.note(req)
 		d.sync.kick()
 	}
 	if req.pending.Load() > 1 { // something is parked

@@ -24,6 +24,8 @@ type AppendRequest struct {
 	// Version is the version of the Produce request.
 	Version int16
 	Entries []AppendEntry
+	// Behind says that the client does not wait for one answer before it sends the next request.
+	Behind bool
 	// Internal allows appending to internal topics: coordinators and Kafka's own admin client may.
 	Internal bool
 	// Origin says whose records these are: a client's (the zero value) or a coordinator's.

@@ -55,6 +55,8 @@ type syncer struct {
 	floorErr       error
 	dirErr         error
 
+	gather gather
+
 	idle *time.Timer
 	// Under mu: idle is armed; the journal's memory is due.
 	armed, restDue bool
@@ -153,6 +155,7 @@ func (s *syncer) start() {
 
 // run runs one round, hands over to the next, and answers.
 func (s *syncer) run() {
+	s.gather.wait(&s.dir.journal)
 	s.mu.Lock()
 	round, gone := s.dirty, s.gone
 	s.gone = nil
