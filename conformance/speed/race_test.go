@@ -115,6 +115,8 @@ func (w *row) race(b *testing.B, rounds int, into map[string][]figures) {
 				b.ReportMetric(0, "ns/op")
 				b.ReportMetric(f.MBps, "MB/s")
 				b.ReportMetric(f.CPU, "cpu-s/GB")
+				b.ReportMetric(f.Client, "client-s/GB")
+				b.ReportMetric(f.P50, "p50-µs")
 			})
 		}
 	}
@@ -192,15 +194,15 @@ func (w *row) kload(b *testing.B, s server, topic, load string, seconds int) fig
 func (w *row) table(r results) string {
 	var text strings.Builder
 	t := tabwriter.NewWriter(&text, 2, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintf(t, "%s\tMB/s\tbest\tcpu-s/GB\tuser\tµs/request\tp50 µs\tp99 µs\tp999 µs\tRSS MB\t\n", w.name)
+	fmt.Fprintf(t, "%s\tMB/s\tbest\tcpu-s/GB\tuser\tclient\tµs/request\tp50 µs\tp99 µs\tp999 µs\tRSS MB\t\n", w.name)
 	for _, c := range w.who {
 		median := func(figure func(figures) float64) float64 { return r.median(w.name, c.name, figure) }
 		best := 0.0
 		for _, f := range r[w.name][c.name] {
 			best = max(best, f.MBps)
 		}
-		fmt.Fprintf(t, "%s\t%.0f\t%.0f\t%.3f\t%.3f\t%.1f\t%.0f\t%.0f\t%.0f\t%.0f\t\n", c.name, median(mbps), best, median(cpu),
-			median(func(f figures) float64 { return f.User }), median(figures.perRequest), median(p50), median(p99), median(p999),
+		fmt.Fprintf(t, "%s\t%.0f\t%.0f\t%.3f\t%.3f\t%.3f\t%.1f\t%.0f\t%.0f\t%.0f\t%.0f\t\n", c.name, median(mbps), best, median(cpu),
+			median(func(f figures) float64 { return f.User }), median(func(f figures) float64 { return f.Client }), median(figures.perRequest), median(p50), median(p99), median(p999),
 			median(func(f figures) float64 { return f.RSS }))
 	}
 	t.Flush()

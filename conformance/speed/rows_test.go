@@ -41,6 +41,7 @@ type figures struct {
 	CPU        float64 `json:"broker_cpu_s_per_GB"`
 	User       float64 `json:"broker_user_s_per_GB"`
 	Cores      float64 `json:"broker_cores"`
+	Client     float64 `json:"client_cpu_s_per_GB"`
 	RSS        float64 `json:"broker_rss_MB"`
 	Errors     int64   `json:"errors"`
 	FirstError string  `json:"first_error"`
