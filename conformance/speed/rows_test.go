@@ -25,7 +25,9 @@ var rows = []row{
 	{name: "fetch 1 MB", partitions: 1, fill: oneMegabyte, load: "-mode consume -raw", who: []contender{floor, cache, kafka}},
 	{name: "records", partitions: 8, load: records, who: []contender{floor, cache, disk, kafka, fake}},
 	{name: "consume", partitions: 8, fill: records, load: "-mode consume", who: []contender{floor, cache, kafka, fake}},
-	{name: "100 partitions", partitions: 100, load: "-mode produce -acks all -record-size 100", who: []contender{floor, cache, disk, kafka}},
+	// Apache Kafka stands still for about a second when a hundred new logs get their first records. What the client gathers
+	// meanwhile leaves it in large batches, which cost it little: that is no part of the load.
+	{name: "100 partitions", partitions: 100, load: "-mode produce -acks all -record-size 100 -warmup 4s", who: []contender{floor, cache, disk, kafka}},
 	{name: "ack", partitions: 1, load: "-mode produce -raw -acks 1 -batch-bytes 1 -record-size 1024 -rate 5000", seconds: 5, who: []contender{floor, cache, disk, kafka}},
 	{name: "end to end", partitions: 1, load: "-mode e2e -acks all -rate 2000", seconds: 5, who: []contender{fake, cache, disk, kafka}},
 }
