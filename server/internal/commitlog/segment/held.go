@@ -160,6 +160,9 @@ func (h *Handle) Hold(b []byte, at int64) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	if t != nil {
+		t.n = int(at - t.at) // what was taken last may not have become part of the file
+	}
 	if t != nil && !t.makeRoom(&hs.holder, len(b)) {
 		if _, err := h.acquireLocked(openExisting); err != nil {
 			return false, err

@@ -133,6 +133,19 @@ func TestHeldBytesAreSeen(t *testing.T) {
 	x.whole("at the end")
 }
 
+// TestHeldBytesGoWhereTheyBelong: what was held, and did not become part of the file since the append failed then, is not in
+// the way of the next.
+func TestHeldBytesGoWhereTheyBelong(t *testing.T) {
+	x := newHolding(t, 1<<20)
+	x.append(100)
+	if held, err := x.h.Hold([]byte("does not count"), 100); !held || err != nil {
+		t.Fatal(held, err)
+	}
+	x.append(10)
+	x.append(10)
+	x.whole("behind an append that failed")
+}
+
 // TestHeldBytesAreDirtyOnceWritten: the file is synced before it is closed to make room for another.
 func TestHeldBytesAreDirtyOnceWritten(t *testing.T) {
 	x := newHolding(t, 1<<20)

@@ -292,6 +292,9 @@ var ErrPartial = errors.New("a failed write left bytes behind")
 // it was; ErrPartial says that even this failed. An index that could not be written to a full disk is kept in memory
 // and tried again with the next entry. With hold the batches may wait in memory, until the file is synced at the latest.
 func (s *Segment) Append(batches []byte, indexInterval int, hold bool, now time.Time) error {
+	if _, err := s.MaxTime(); err != nil { // so that timeKnown is set
+		return err
+	}
 	at := s.Size()
 	held, err := false, error(nil)
 	if hold {
@@ -301,9 +304,6 @@ func (s *Segment) Append(batches []byte, indexInterval int, hold bool, now time.
 		err = s.write(batches, at)
 	}
 	if err != nil {
-		return err
-	}
-	if _, err := s.MaxTime(); err != nil { // so that timeKnown is set
 		return err
 	}
 	position := at
