@@ -192,7 +192,10 @@ func logDumpCommand() *cobra.Command {
 		Long: `Dump prints the batches of .log files and metadata snapshots (.checkpoint), the entries of .index, .timeindex and .txnindex
 files, and the producers of .snapshot files. PATH is a file, or the directory of a partition, whose segments are printed.
 
-The records of Kafka's own topics are decoded by the name of their directory; --decode says what they are elsewhere.`,
+The records of Kafka's own topics are decoded by the name of their directory; --decode says what they are elsewhere.
+
+Small appends of class disk stand in the journal of their log directory for up to two seconds before they are in these files; of a
+node that was killed the next start writes them.`,
 		Example: `  millrace log dump /var/lib/millrace/orders-0
   millrace log dump --records --output json /var/lib/millrace/__cluster_metadata-0`,
 		Args: arguments(1, -1, "the path of a file or of a partition's directory"),
