@@ -58,7 +58,7 @@
 //     the log says so. Floors are lower than they were, so less is called damage; nothing is called damage that is
 //     not.
 //   - A bit flips in the journal: a frame does not check and is left out. If the logs have what it held, as they have
-//     of all but the last two seconds when the process alone ended, nothing is missing. Else a later frame of the same
+//     of all but the last half second when the process alone ended, nothing is missing. Else a later frame of the same
 //     log, or its floor, tells that something is: damage. That a frame is missing is told in any case.
 //   - A crash in the middle of retention or of DeleteRecords: the new start of a log is saved, durably and in one write for the
 //     logs of the directory, before a segment below it is renamed. So a log that begins above its saved start lacks

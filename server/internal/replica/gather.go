@@ -18,6 +18,9 @@ import (
 type gather struct {
 	// came counts the requests since the last round began, behind those that were Behind.
 	came, behind atomic.Int32
+	// heavy counts the rounds in a row that had much to write: then small appends are held in memory. Else they are written at
+	// once, and whoever looks at the files of a node with little to do finds all of it there.
+	heavy atomic.Int32
 	// Only the goroutine that runs a round touches what follows.
 	began time.Time
 	last  time.Duration // between the beginnings of the last two rounds
@@ -68,6 +71,11 @@ const (
 	gatherShare = 16 << 10
 	// gatherRate is from how many bytes per second and CPU on a machine counts as busy.
 	gatherRate = 16 << 20
+	// heavyRound and heavyRate are from how many bytes, and bytes per second, on a round counts as heavy, heavyRounds how many
+	// of these in a row it takes.
+	heavyRound  = 16 << 10
+	heavyRate   = 4 << 20
+	heavyRounds = 8
 	// gatherTrial is how many rounds are measured, gatherAgain how long the verdict holds.
 	gatherTrial = 32
 	gatherAgain = 5 * time.Second
@@ -93,6 +101,11 @@ func (g *gather) wait(j *journal) {
 		g.last = now.Sub(g.began)
 	}
 	g.began = now
+	if j.taken >= heavyRound && float64(j.taken) >= heavyRate*g.last.Seconds() {
+		g.heavy.Add(1)
+	} else {
+		g.heavy.Store(0)
+	}
 }
 
 // isOfManySmall reports whether the last round had many logs with a little each.

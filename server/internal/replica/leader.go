@@ -105,7 +105,7 @@ func (p *Partition) append(req *AppendRequest, e *AppendEntry, now time.Time) (c
 	p.touch()
 	p.dir.stall.watchWrites()
 	info, err := p.log.Append(e.Records, commitlog.AppendOptions{
-		LeaderEpoch: p.role.epoch, Origin: req.Origin, ProduceVersion: req.Version, Hold: s.Durability == DurabilityDisk,
+		LeaderEpoch: p.role.epoch, Origin: req.Origin, ProduceVersion: req.Version, Hold: s.Durability == DurabilityDisk && p.dir.sync.gather.heavy.Load() >= p.dir.manager.heavyRounds,
 	}, now)
 	if err != nil {
 		return info, err

@@ -21,14 +21,16 @@ import (
 // Load, Apply and Close are called in that order and never two at a time (GiveUp may be called at any time); everything else may be called by anybody
 // between the first Apply and Close.
 type Manager struct {
-	nodeID  int32
-	fs      vfs.FS
-	budget  *budget.Budget
-	cluster Cluster
-	log     *slog.Logger
-	locked  bool // Load takes no locks: the caller has them
-	broker  BrokerConfig
-	config  func(image *metadata.Image, topic string) (commitlog.Config, TopicConfig)
+	nodeID int32
+	fs     vfs.FS
+	budget *budget.Budget
+	// heavyRounds is the constant, but in tests.
+	heavyRounds int32
+	cluster     Cluster
+	log         *slog.Logger
+	locked      bool // Load takes no locks: the caller has them
+	broker      BrokerConfig
+	config      func(image *metadata.Image, topic string) (commitlog.Config, TopicConfig)
 
 	dirs     []*logDir
 	topics   *directory
@@ -51,7 +53,7 @@ const defaultHandles = 1024
 // New makes a manager; Load comes next.
 func New(o Options) *Manager {
 	m := &Manager{
-		nodeID: o.NodeID, fs: o.FS, budget: o.Budget, cluster: o.Cluster, log: o.Log, locked: o.Locked, broker: o.Broker, config: o.TopicConfig,
+		nodeID: o.NodeID, fs: o.FS, budget: o.Budget, heavyRounds: heavyRounds, cluster: o.Cluster, log: o.Log, locked: o.Locked, broker: o.Broker, config: o.TopicConfig,
 		topics: newDirectory(), sessions: newSessions(o.Broker.SessionSlots),
 	}
 	if m.log == nil {

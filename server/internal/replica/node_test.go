@@ -137,6 +137,7 @@ func newNode(t testing.TB, fsys vfs.FS, change func(*Options), dirs ...Dir) *nod
 		change(&o)
 	}
 	n.m = New(o)
+	n.m.heavyRounds = 0 // small appends are always held
 	return n
 }
 

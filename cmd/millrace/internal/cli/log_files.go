@@ -194,7 +194,7 @@ files, and the producers of .snapshot files. PATH is a file, or the directory of
 
 The records of Kafka's own topics are decoded by the name of their directory; --decode says what they are elsewhere.
 
-Small appends of class disk stand in the journal of their log directory for up to two seconds before they are in these files; of a
+Under load small appends of class disk stand in the journal of their log directory for a moment before they are in these files; of a
 node that was killed the next start writes them.`,
 		Example: `  millrace log dump /var/lib/millrace/orders-0
   millrace log dump --records --output json /var/lib/millrace/__cluster_metadata-0`,

@@ -37,7 +37,7 @@ type Holding struct {
 
 const (
 	// HeldFor is for how long bytes are held, up to twice of it.
-	HeldFor = time.Second
+	HeldFor = 200 * time.Millisecond
 	// heldMost is how much a file holds, heldBatch the largest append that is held: what a larger one costs is not the call.
 	heldMost  = 64 << 10
 	heldBatch = 32 << 10
