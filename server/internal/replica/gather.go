@@ -9,7 +9,8 @@ import (
 // gather spaces out the rounds of a directory while many logs get a few small batches each. A round costs its share for
 // each log, and so do the batches: in the log, on the way to the disk, and in the client, which makes a batch of what it has
 // as soon as there is room for one more request on the way. With fewer rounds there are fewer and larger batches, and all
-// of them together cost less. This is what commit_delay and commit_siblings are to PostgreSQL.
+// of them together cost less. This is what commit_delay and commit_siblings are to PostgreSQL. It also tells a directory
+// under load from one with little to do (heavy).
 //
 // It is for clients that send on while they wait for answers (Request.Behind); one that waits for each answer would only
 // wait longer. It is for traffic that keeps the machine busy, where what a round saves is time that others need; a few

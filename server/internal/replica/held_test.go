@@ -2,6 +2,7 @@ package replica
 
 import (
 	"fmt"
+	"strings"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -37,6 +38,34 @@ func TestHeldAppends(t *testing.T) {
 		check(t, "written of the other", size(1), one)
 		time.Sleep(2 * time.Second)
 		check(t, "written after a while", size(1), 3*one)
+	})
+}
+
+// TestHeldUnderLoadAlone: the files of a node with little to do are whole at once; those of a busy one lack what is held.
+func TestHeldUnderLoadAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mem := vfs.NewMem()
+		n := newNode(t, mem, nil).load()
+		defer n.close()
+		n.m.heavyRounds = heavyRounds
+		n.apply(topicRecords("t", idT, 1)...)
+		lacks := func(value string, times int) (bytes int64) {
+			for range times {
+				check(t, "append", n.append("t", 0, -1, value).Err, nil)
+			}
+			info, err := mem.Stat("d1/t-0/00000000000000000000.log")
+			if err != nil {
+				t.Fatal(err)
+			}
+			for p := range n.m.topics.replicas() {
+				bytes = p.log.Size() - info.Size()
+			}
+			return bytes
+		}
+		check(t, "little to do", lacks("x", 50), int64(0))
+		if lacks(strings.Repeat("x", heavyRound), 2*heavyRounds) == 0 {
+			t.Error("nothing is held under load")
+		}
 	})
 }
 
