@@ -88,6 +88,8 @@ func TestHeldAppendsOnAFullDisk(t *testing.T) {
 					check(t, "append", n.append("t", 1, -1, "x").Err, nil)
 				}
 				fail.Add(&vfs.Rule{Ops: vfs.OpWrite, Path: "d1/t-*/*.log", Err: syscall.ENOSPC})
+				// A look at a disk that were full would find no room, either, and not take the directory for one that has some.
+				fail.Add(&vfs.Rule{Ops: vfs.OpUsage, Err: syscall.ENOSPC})
 				var waits <-chan AppendEntry
 				if first == "a sync" {
 					waits = n.appendAsync("t", 2, -1, batchOf("x")) // a new log is synced itself
