@@ -95,6 +95,7 @@ var (
 	dirSynced         = desc("millrace_log_directory_synced_logs_total", "Logs that were synced in rounds of group commit.", "log_directory")
 	dirDamage         = desc("millrace_log_directory_damage_total", "Damaged places that recovery and the scrubber have found.", "log_directory")
 	dirScrubbed       = desc("millrace_log_directory_scrubbed_bytes_total", "Bytes of the log directory that the scrubber has checked.", "log_directory")
+	dirHeld           = desc("millrace_log_directory_held_bytes", "Memory with appends that stand in the journal and wait to be written to the files of their logs.", "log_directory")
 	sessionCount      = desc("kafka_server_fetchsessioncache_numincrementalfetchsessions", "Incremental fetch sessions.")
 	sessionPartitions = desc("kafka_server_fetchsessioncache_numincrementalfetchpartitionscached", "Partitions in incremental fetch sessions.")
 	snapshotAge       = desc("kafka_server_snapshotemitter_latestsnapshotgeneratedagems", "Milliseconds since the newest snapshot of the metadata, or since the start.")
@@ -186,6 +187,7 @@ func (f *figures) Collect(out chan<- prometheus.Metric) {
 		count(dirSynced, d.SyncedLogs, d.Path)
 		count(dirDamage, d.Damage, d.Path)
 		count(dirScrubbed, d.Scrubbed, d.Path)
+		gauge(dirHeld, float64(d.Held), d.Path)
 	}
 	sessions, cached := f.sessions()
 	gauge(sessionCount, float64(sessions))

@@ -123,6 +123,8 @@ type DirStats struct {
 	Damage int64
 	// Scrubbed counts the bytes that the scrubber has checked.
 	Scrubbed int64
+	// Held is the memory, in bytes, with appends that wait to be written to the files, while the journal vouches for them.
+	Held int64
 }
 
 // Dirs returns the figures of every directory, in the order of the configuration.
@@ -132,6 +134,7 @@ func (m *Manager) Dirs() []DirStats {
 		stats[i] = DirStats{
 			Path: d.Path, Offline: d.offline.Load(), Full: d.room.full.Load(), Replicas: int(d.replicas.Load()),
 			SyncRounds: d.sync.roundsDone.Load(), SyncedLogs: d.sync.logsSynced.Load(), Damage: d.damage.Load(), Scrubbed: d.scrubbed.Load(),
+			Held: d.handles.Held(),
 		}
 	}
 	return stats

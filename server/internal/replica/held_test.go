@@ -33,11 +33,13 @@ func TestHeldAppends(t *testing.T) {
 			}
 		}
 		check(t, "written of a new log", size(0), one)
+		check(t, "held in memory", n.m.Dirs()[0].Held > 4*one, true)
 		check(t, "read", values(t, &n.fetch(fetchOf("t", 0)).Responses[0]), []string{"x", "x", "x"})
 		check(t, "written once it was read", size(0), 3*one)
 		check(t, "written of the other", size(1), one)
 		time.Sleep(2 * time.Second)
 		check(t, "written after a while", size(1), 3*one)
+		check(t, "held in memory after a while", n.m.Dirs()[0].Held, int64(0))
 	})
 }
 
