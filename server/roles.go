@@ -101,7 +101,8 @@ func (s *Server) startQuorum(n *node) (err error) {
 	s.at("the metadata log is being read")
 	if s.cfg.Broker {
 		n.broker = s.newBroker(n)
-		n.loader = metadata.NewLoader(n.broker.Publish, n.limitConnections)
+		// The broker comes last: it answers those who changed something, and by then that holds.
+		n.loader = metadata.NewLoader(n.limitConnections, n.broker.Publish)
 	} else {
 		n.loader = metadata.NewLoader(n.limitConnections)
 	}
