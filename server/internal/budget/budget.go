@@ -142,6 +142,13 @@ func (b *Budget) Ample() bool {
 	return b.inUse <= b.limit/2 && b.waiting.Len() == 0
 }
 
+// Overdrawn reports whether more is in use than there is, as Charge can bring about.
+func (b *Budget) Overdrawn() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.inUse > b.limit
+}
+
 // OnShort registers what to call, from time to time and from any goroutine, while somebody waits, with the bytes that
 // the first of those needs: it should see to that they come back.
 func (b *Budget) OnShort(reclaim func(n int64)) {

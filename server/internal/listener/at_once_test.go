@@ -53,18 +53,17 @@ func TestWhoCompletesDoesNotWait(t *testing.T) {
 		completedLater(body, written)(r)
 	})
 	c := n.dial()
-	const requests = 400
-	left := 0
-	for id := range int32(requests) {
-		c.send(metadata(id))
+	requests, left := int32(0), int32(0)
+	for ; left < 10 && requests < 4000; requests++ {
+		c.send(metadata(requests))
 		if !<-written { // comes whether or not the client reads
 			left++
 		}
 	}
-	if left == 0 || left == requests {
+	if left < 10 || left == requests {
 		t.Fatalf("%d of %d answers were left to a writer: the socket was to be full in between", left, requests)
 	}
-	for id := range int32(requests) {
+	for id := range requests {
 		if got, b := c.next(); got != id || b[0] != byte(id) || !bytes.Equal(b[1:], body) {
 			t.Fatalf("answer %d instead of %d, or other bytes", got, id)
 		}

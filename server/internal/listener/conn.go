@@ -65,10 +65,12 @@ type Conn struct {
 }
 
 // queueMax is how many requests of a connection may be begun, or be complete and not written: a client that sends
-// requests and does not read what they bring is not read from either. unsentMax is the same in bytes.
+// requests and does not read what they bring is not read from either. unsentMax is the same in bytes, and unsentMaxOwed in
+// those that take memory: a buffer of small requests may ask for ten thousand times as much as it has.
 const (
-	queueMax  = 512
-	unsentMax = 4 << 20
+	queueMax      = 512
+	unsentMax     = 4 << 20
+	unsentMaxOwed = 64 << 10
 )
 
 func newConn(l *Listener, nc net.Conn, ip netip.Addr) *Conn {
@@ -213,7 +215,7 @@ func (c *Conn) enqueue(r *Request) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	produce := r.Header.Key == wire.KeyProduce
-	for !c.closed && (c.others > 0 || c.produces > 0 && !produce || len(c.queue) >= queueMax || c.unsent > unsentMax) {
+	for !c.closed && (c.others > 0 || c.produces > 0 && !produce || len(c.queue) >= queueMax || c.unsent > unsentMax || c.held.owed > unsentMaxOwed) {
 		// What is complete should not wait for what is not: the client may need it to go on.
 		if c.ready() && !c.writing {
 			c.startWriter()

@@ -83,12 +83,21 @@ func (c *Conn) await(get func(context.Context) error) error {
 }
 
 // weigh borrows memory for what a large request turns into. Records stay bytes, so a Produce is weighed by nothing but its
-// buffer.
+// buffer. Any other waits while answers that were not taken have overdrawn the budget, since its own may be large, too: those
+// who have read their requests already would all add to it.
 func (c *Conn) weigh(r *Request) error {
-	if r.frameLen < weighFrom || r.Header.Key == wire.KeyProduce {
+	if r.Header.Key == wire.KeyProduce {
 		return nil
 	}
 	b := c.l.cfg.Budget
+	if b.Overdrawn() {
+		if err := c.waitForPayers(); err != nil {
+			return fmt.Errorf("%s: %w", r.Header.Key, err)
+		}
+	}
+	if r.frameLen < weighFrom {
+		return nil
+	}
 	n, most := weighFactor*int64(r.frameLen), b.Limit()/2
 	if n > most {
 		return fmt.Errorf("a %s of %d bytes may take %d bytes of memory; half of memory.budget.bytes is %d: %w", r.Header.Key, r.frameLen, n, most, budget.ErrTooLarge)
@@ -104,6 +113,24 @@ func (c *Conn) weigh(r *Request) error {
 	c.held.hold(time.Now())
 	c.held.weight += n
 	return nil
+}
+
+// waitForPayers waits until the budget is not overdrawn. What is complete leaves meanwhile: it is a part of what is owed.
+func (c *Conn) waitForPayers() error {
+	c.mu.Lock()
+	c.reading = false
+	if !c.writing && c.ready() {
+		c.startWriter()
+	}
+	c.mu.Unlock()
+	c.held.began(c.in.buf.Cap())
+	defer c.held.began(0)
+	b := c.l.cfg.Budget
+	err := c.await(func(ctx context.Context) error { return b.Acquire(ctx, 1) })
+	if err == nil {
+		b.Release(1)
+	}
+	return err
 }
 
 // unweigh gives back what was borrowed for a request. The lock is held, or nobody else knows the request.
