@@ -123,7 +123,9 @@ func TestUpSaysInOneSentenceWhatIsInItsWay(t *testing.T) {
 		{[]string{"--memory", "lots"}, 2, `--memory is "lots"; it is a number of bytes with a unit`},
 		{[]string{"--memory", "1MiB"}, 1, "want a number of at least 16777216"},
 		{[]string{"--log-level", "loud"}, 2, `--log-level is "loud"; it is one of debug, info, warn, error`},
-		{[]string{"--lisen", "x"}, 2, "unknown flag: --lisen"},
+		{[]string{"--lisen", "x"}, 2, "unknown flag: --lisen; did you mean --listen?"},
+		{[]string{"--colour", "x"}, 2, "unknown flag: --colour; `millrace up --help` lists the flags"},
+		{[]string{"-x"}, 2, "unknown shorthand flag: 'x' in -x; `millrace up --help` lists the flags"},
 		{[]string{"now"}, 2, `millrace up takes no argument and nothing more, but was given "now"`},
 	} {
 		args := append([]string{"up", "--data-dir", filepath.Join(t.TempDir(), "data"), "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"}, c.args...)

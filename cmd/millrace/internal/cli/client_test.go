@@ -102,7 +102,7 @@ func TestTopics(t *testing.T) {
 	s.fails(2, `--config is "retention.ms"; it is KEY=VALUE`, "", "topic", "create", "x", "-c", "retention.ms")
 	s.fails(2, `--assignment is "1:x"`, "", "topic", "create", "x", "--assignment", "1:x")
 	s.fails(2, "needs the name of a topic", "", "topic", "create")
-	s.fails(2, "unknown flag: --partition", "", "topic", "create", "x", "--partition", "3")
+	s.fails(2, "unknown flag: --partition; did you mean --partitions?", "", "topic", "create", "x", "--partition", "3")
 
 	list := decode[struct {
 		Topic, ID  string

@@ -15,6 +15,9 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/millrace-io/millrace/config"
 )
 
 // commands makes every command of the root, in the order of its help. A new command is a file and a line here.
@@ -116,6 +119,9 @@ func Root() *cobra.Command {
 		if words := cmd.Flags().Args(); cmd.HasSubCommands() && len(words) > 0 { // the flag is of a command that is misspelt
 			return unknownCommand(cmd, words[0])
 		}
+		if near := nearestFlag(cmd, err); near != "" {
+			return usagef("%w; did you mean --%s?", err, near)
+		}
 		return usagef("%s; `%s --help` lists the flags", flagError(err), cmd.CommandPath())
 	})
 	root.AddGroup(&cobra.Group{ID: nodeGroup, Title: "Run a node:"}, &cobra.Group{ID: clientGroup, Title: "Work with a cluster, this one or any other Kafka:"})
@@ -124,6 +130,18 @@ func Root() *cobra.Command {
 	}
 	addKafka(root)
 	return root
+}
+
+// nearestFlag returns the flag that a misspelt one was meant to be, "" for none.
+func nearestFlag(cmd *cobra.Command, err error) string {
+	var unknown *pflag.NotExistError
+	if !errors.As(err, &unknown) || unknown.GetSpecifiedShortnames() != "" {
+		return ""
+	}
+	return config.Nearest(unknown.GetSpecifiedName(), func(yield func(string) bool) {
+		more := true
+		cmd.Flags().VisitAll(func(f *pflag.Flag) { more = more && (f.Hidden || yield(f.Name)) })
+	})
 }
 
 // flagError says what is wrong with a flag, without the words of Go where its value is no number.
