@@ -16,10 +16,10 @@ import (
 
 // A connection holds memory of the budget in four ways: a buffer for a request that has begun to come (input), what
 // the handler makes of a large request (weight), answers that the client does not take (owed), and copies of records that
-// are being sent. All but the third are lent before they are used. Answers are never waited for, since what they are made of comes back when they are sent; they
-// are charged, and then it is further requests that wait. While somebody waits, connections that have held on to memory
-// for longer than shedAfter without any progress are closed, the longest first: so a node full of clients that do not
-// read goes on to serve those that do.
+// are being sent. All but the third are lent before they are used. Answers are never waited for, since what they are made of
+// comes back when they are sent; they are charged, and then it is further requests that wait, those that have been read
+// already among them. While somebody waits, connections that have held on to memory for longer than shedAfter without any
+// progress are closed, the longest first: so a node full of clients that do not read goes on to serve those that do.
 type held struct {
 	// input is the size of the buffer of a request that the reader waits for the rest of, and inputSince when that
 	// began; 0 while it waits for none.
