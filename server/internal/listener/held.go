@@ -123,8 +123,10 @@ func (c *Conn) waitForPayers() error {
 		c.startWriter()
 	}
 	c.mu.Unlock()
-	c.held.began(c.in.buf.Cap())
-	defer c.held.began(0)
+	if c.in.buf != nil {
+		c.held.began(c.in.buf.Cap())
+		defer c.held.began(0)
+	}
 	b := c.l.cfg.Budget
 	err := c.await(func(ctx context.Context) error { return b.Acquire(ctx, 1) })
 	if err == nil {
